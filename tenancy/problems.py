@@ -1,0 +1,84 @@
+"""From an exception to the problem document a client may see (RFC 9457). Pure.
+
+Nothing of the exception's own words leaves the process.
+"""
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import asyncpg
+
+from tenancy.errors import TenancyError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One answer: its status, its stable code, its words, and when to come back."""
+
+    status: int
+    code: str
+    title: str
+    retry_after_seconds: int | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The document, as JSON."""
+        members = {"title": self.title, "status": self.status, "code": self.code}
+        return json.dumps({"type": "about:blank", **members}).encode()
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers that go with the document."""
+        headers = [("content-type", MEDIA_TYPE), ("cache-control", "no-store")]
+        if self.retry_after_seconds is not None:
+            headers.append(("retry-after", str(self.retry_after_seconds)))
+        return headers
+
+
+_CONFLICT = Problem(503, "serialization_conflict", "Try again: another change came first.", 0)
+_TIMEOUT = Problem(504, "statement_timeout", "The database took too long; nothing was saved.")
+_BUSY = Problem(503, "database_busy", "The service is busy; nothing was saved.", 1)
+_LOST = Problem(503, "database_unavailable", "The service is temporarily unavailable.", 1)
+_TEXT = Problem(422, "unstorable_text", "A text holds a character that cannot be stored.")
+_SCOPE = Problem(503, "database_busy", "The request took too long; nothing was saved.", 1)
+
+_BY_DATABASE_ERROR: dict[type[Exception], Problem] = {
+    asyncpg.SerializationError: _CONFLICT,
+    asyncpg.DeadlockDetectedError: _CONFLICT,
+    asyncpg.QueryCanceledError: _TIMEOUT,
+    asyncpg.LockNotAvailableError: _BUSY,
+    asyncpg.IdleInTransactionSessionTimeoutError: _SCOPE,
+    asyncpg.CharacterNotInRepertoireError: _TEXT,
+    asyncpg.UntranslatableCharacterError: _TEXT,
+    asyncpg.PostgresConnectionError: _LOST,
+    asyncpg.AdminShutdownError: _LOST,
+    asyncpg.CrashShutdownError: _LOST,
+    asyncpg.CannotConnectNowError: _LOST,
+    asyncpg.TooManyConnectionsError: _LOST,
+}
+
+
+def problem(error: BaseException) -> Problem:
+    """Return the answer to a request that ended with *error*; what is not known is a plain 500."""
+    if isinstance(error, TenancyError):
+        return Problem(error.status, error.code, error.title, error.retry_after_seconds)
+    if isinstance(error, asyncpg.DataError | UnicodeEncodeError) and _is_surrogate(error):
+        return _TEXT
+    for kind in type(error).__mro__:
+        if kind in _BY_DATABASE_ERROR:
+            return _BY_DATABASE_ERROR[kind]
+    return Problem(500, TenancyError.code, TenancyError.title)
+
+
+def of_status(status: int) -> Problem:
+    """Return the bare document of an HTTP status, for a framework's own refusals."""
+    phrase = HTTPStatus(status).phrase
+    return Problem(status, phrase.lower().replace(" ", "_").replace("-", "_"), f"{phrase}.")
+
+
+def _is_surrogate(error: BaseException) -> bool:
+    """Whether a lone surrogate, which UTF-8 cannot hold, is at the bottom of *error*."""
+    return isinstance(error, UnicodeEncodeError) or isinstance(error.__cause__, UnicodeEncodeError)

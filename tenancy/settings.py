@@ -1,0 +1,232 @@
+"""The one reader of the environment.
+
+Every setting is a field of `Settings`, read from ``TENANCY_<NAME>`` or a ``.env`` file in the
+working directory; ``config/tenancy.env.example`` lists them all.
+"""
+
+import difflib
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tenancy import identifiers
+from tenancy.errors import InvalidIdentifierError, SettingsError
+
+PREFIX = "TENANCY_"
+TEST_PREFIX = "TENANCY_TEST_"  # read by the test suite, not by us
+ENV_FILE = ".env"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Isolation(StrEnum):
+    """How far the server enforces a tenant's scope; SECURITY.md says what each does not stop."""
+
+    SCHEMA = "schema"
+    ROLE = "role"
+
+
+class Settings(BaseSettings):
+    """All of a deployment's choices; see `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        extra="ignore",  # a .env is shared with other programs; our own names are checked in `load`
+        frozen=True,
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="Where requests run: postgresql://user:password@host:port/database. "
+        "Unset: an embedded server, for development.",
+    )
+    admin_database_url: SecretStr | None = Field(
+        default=None,
+        description="Where migrations and provisioning run. Unset: TENANCY_DATABASE_URL.",
+    )
+    data_dir: Path | None = Field(
+        default=None,
+        description="Directory of the embedded server's data. "
+        "Unset: the user's data directory; /var/lib/tenancy for root.",
+    )
+    base_domains: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("localhost",),
+        min_length=1,
+        description="Domains, separated by commas, whose sub-domains are tenants.",
+    )
+    isolation: Isolation = Field(
+        default=Isolation.ROLE,
+        description="role: the server refuses other schemas; schema: search_path only.",
+    )
+    shared_schema: str = Field(
+        default="shared",
+        description="Schema of the reference data that every tenant reads.",
+    )
+    sql_dir: Path | None = Field(
+        default=None,
+        description="Directory that holds shared/ and tenant/. Unset: ./sql.",
+    )
+    pool_min_size: int = Field(
+        default=2, ge=0, le=1000, description="Connections each process opens at its start."
+    )
+    pool_max_size: int = Field(
+        default=10, ge=1, le=1000, description="Connections each process opens at most."
+    )
+    pool_acquire_timeout_seconds: Seconds = Field(
+        default=5.0,
+        description="Seconds a request waits for a connection before it is answered 503.",
+    )
+    statement_timeout_seconds: Seconds = Field(
+        default=30.0, description="Seconds one statement may run before the server cancels it."
+    )
+    idle_in_transaction_timeout_seconds: Seconds = Field(
+        default=30.0,
+        description="Seconds a request's transaction may sit idle before the server ends it.",
+    )
+    registry_ttl_seconds: Seconds = Field(
+        default=5.0, description="Seconds a known tenant is served from memory."
+    )
+    registry_negative_ttl_seconds: Seconds = Field(
+        default=2.0, description="Seconds an unknown name is answered 404 from memory."
+    )
+    registry_max_entries: int = Field(
+        default=20_000, ge=1, description="Names kept in memory, known and unknown, per process."
+    )
+    require_durability: bool = Field(
+        default=True,
+        description="Refuse to start on a server with fsync or full_page_writes off.",
+    )
+
+    @field_validator("base_domains", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part for part in (p.strip() for p in value.split(",")) if part)
+        return value
+
+    @field_validator("base_domains")
+    @classmethod
+    def _host_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.lower().removesuffix(".") for name in names)
+        for name in names:
+            if not identifiers.is_host_name(name):
+                raise ValueError("each must be a host name such as example.com, without a port")
+        return names
+
+    @field_validator("shared_schema")
+    @classmethod
+    def _schema(cls, name: str) -> str:
+        try:
+            identifiers.identifier(name)
+        except InvalidIdentifierError as error:
+            raise ValueError(str(error)) from error
+        if name == identifiers.CATALOG_SCHEMA or name.startswith("t_"):
+            raise ValueError(f"{name!r} is taken by tenancy itself: choose another name")
+        return name
+
+    @field_validator("database_url", "admin_database_url")
+    @classmethod
+    def _dsn(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(
+            ("postgresql://", "postgres://")
+        ):
+            raise ValueError("must begin with postgresql://")
+        return url
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.pool_min_size > self.pool_max_size:
+            raise ValueError("TENANCY_POOL_MIN_SIZE must not be over TENANCY_POOL_MAX_SIZE")
+        if self.admin_database_url is not None and self.database_url is None:
+            raise ValueError("TENANCY_ADMIN_DATABASE_URL needs TENANCY_DATABASE_URL beside it")
+        return self
+
+    @property
+    def dsn(self) -> str:
+        """The address requests run at.
+
+        Raises:
+            SettingsError: none is configured.
+        """
+        if self.database_url is None:
+            raise SettingsError(
+                "TENANCY_DATABASE_URL is not set: set it to postgresql://user:password@host/db, or "
+                "use the embedded server (python -m tenancy serve)"
+            )
+        return self.database_url.get_secret_value()
+
+    @property
+    def admin_dsn(self) -> str:
+        """The address migrations and provisioning run at; by default where requests run."""
+        if self.admin_database_url is None:
+            return self.dsn
+        return self.admin_database_url.get_secret_value()
+
+
+def load(**overrides: object) -> Settings:
+    """Return the settings of this process's environment and ``.env`` file.
+
+    Args:
+        overrides: field values that win over both, for code that embeds us and for tests.
+
+    Raises:
+        SettingsError: a value is not acceptable, or a ``TENANCY_*`` name is none of ours; names it,
+            never its value.
+    """
+    _refuse_unknown_names()
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(
+            (f"{variable(str(fault['loc'][0]))}: " if fault["loc"] else "")
+            + fault["msg"].removeprefix("Value error, ")
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"unusable settings: {faults}") from None
+
+
+def variable(field: str) -> str:
+    """Return the environment variable that sets *field*."""
+    return PREFIX + field.upper()
+
+
+def _refuse_unknown_names() -> None:
+    known = {variable(field) for field in Settings.model_fields}
+    for name in sorted({*os.environ, *dotenv_values(ENV_FILE)}):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper.startswith(TEST_PREFIX) or upper in known:
+            continue
+        nearest = difflib.get_close_matches(upper, known, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "see config/tenancy.env.example"
+        raise SettingsError(f"{name} is no setting of tenancy: {hint}")
+
+
+def example() -> str:
+    """Return ``config/tenancy.env.example``: every setting, what it means, its default."""
+    lines = [
+        "# Every setting of tenancy with its default: copy this to .env, or set the environment.",
+        "# `python -m tenancy settings` prints it; a misspelt TENANCY_* name stops the start.",
+    ]
+    for name, field in Settings.model_fields.items():
+        lines += ["", f"# {field.description}", f"#{variable(name)}={_written(field.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _written(default: object) -> str:
+    match default:
+        case None:
+            return ""
+        case bool():
+            return str(default).lower()
+        case tuple():
+            return ",".join(default)
+        case _:
+            return str(default)

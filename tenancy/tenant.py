@@ -1,0 +1,111 @@
+"""What a tenant is, and which one this task serves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from tenancy.errors import NoTenantError, TenantMismatchError
+
+
+class State(StrEnum):
+    """A tenant's state in the registry; each has one answer over HTTP."""
+
+    PROVISIONING = "provisioning"
+    ACTIVE = "active"
+    READ_ONLY = "read_only"
+    SUSPENDED = "suspended"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One customer, as the registry has it.
+
+    Attributes:
+        id: never changes and is never used again.
+        slug: the sub-domain; may change.
+        schema: the PostgreSQL schema, and at level ``role`` also the role, of this tenant alone.
+        state: decides whether and how requests are served.
+        version: checkpoint of the schema, the version of the last migration applied; None: none
+        was.
+    """
+
+    id: UUID
+    slug: str
+    schema: str
+    state: State = State.ACTIVE
+    version: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Serving:
+    """One request, from its host to its answer; tasks it spawns share it.
+
+    Attributes:
+        tenant: whom it is for; None: an exempt view or a refused host.
+        commits: how many COMMITs were sent for it. Once there is one, a cancelled request can no
+            longer be answered "nothing was saved".
+    """
+
+    tenant: Tenant | None
+    commits: int = 0
+
+
+_serving: ContextVar[Serving | None] = ContextVar("tenancy.serving", default=None)
+
+
+@contextmanager
+def serving(tenant: Tenant | None) -> Iterator[Serving]:
+    """Serve *tenant* in this task, and in those it spawns, until the block ends."""
+    request = Serving(tenant)
+    token = _serving.set(request)
+    try:
+        yield request
+    finally:
+        _serving.reset(token)
+
+
+def note_commit() -> None:
+    """Remember, for the request this task serves if any, that a COMMIT is on its way."""
+    request = _serving.get()
+    if request is not None:
+        request.commits += 1
+
+
+def has_committed() -> bool:
+    """Whether a COMMIT was sent for the request this task serves."""
+    request = _serving.get()
+    return request is not None and request.commits > 0
+
+
+def current() -> Tenant:
+    """Return the tenant that this task serves.
+
+    Raises:
+        NoTenantError: none was resolved: an exempt view, a script, a thread of your own.
+    """
+    request = _serving.get()
+    if request is None or request.tenant is None:
+        raise NoTenantError(
+            "no tenant is being served here: name one, as in tenancy.transaction('acme')"
+        )
+    return request.tenant
+
+
+def admit(tenant: Tenant) -> Tenant:
+    """Return *tenant* if this task may open its transaction: it serves this tenant, or no request.
+
+    Raises:
+        TenantMismatchError: a request resolved for one tenant asks for another.
+    """
+    request = _serving.get()
+    served = request.tenant if request is not None else None
+    if served is not None and served.id != tenant.id:
+        raise TenantMismatchError(
+            "this request serves one tenant and asked for a transaction of another: "
+            "do that outside of requests, in a job or a script"
+        )
+    return tenant
