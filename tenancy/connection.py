@@ -1,0 +1,186 @@
+"""A connection that forgets.
+
+asyncpg's own reset keeps a role, temporary tables, PREPAREd names, sequence values, codecs and
+query loggers. Here a connection goes back only when it remembers nothing; one in an unknown state
+is closed.
+
+The names beginning with an underscore that are used here belong to asyncpg 0.32; pyproject.toml
+pins it, and tests/unit/test_asyncpg_pin.py fails when they move.
+"""
+
+import re
+import secrets
+from typing import Any
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from asyncpg.transaction import Transaction
+
+# A server or network that went away, as opposed to one that answered.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    OSError,  # TimeoutError is one
+)
+
+# Everything a session can remember, as utility statements where there is one: they cost the server
+# a few microseconds each, a SELECT tens.
+FORGET = (
+    "CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; "
+    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL"
+)
+
+# A statement that begins so and holds no second one cannot PREPARE.
+_PLAIN = re.compile(r"\s*(?:select|insert|update|delete|merge|with|values|table)\b", re.IGNORECASE)
+
+
+class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that one tenant after another uses, and that keeps nothing of either."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._clean = True
+        self._entered = False
+        self._tampered = False
+        self.may_have_prepared = False
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it remembers nothing, so that `reset` has nothing to do."""
+        return self._clean and not self._listeners and not self.is_closed()
+
+    async def enter(self, sql: str, *, readonly: bool, isolation: str | None) -> None:
+        """Begin a transaction by *sql*, in one round trip."""
+        self._clean = False
+        await super().execute(sql)
+        self.may_have_prepared = False
+        self._entered = True
+        # Without it asyncpg refuses conn.transaction(), a savepoint here, in a transaction it did
+        # not begin.
+        self._top_xact = Transaction(self, isolation, readonly, deferrable=False)
+
+    async def leave(self, sql: str) -> str:
+        """Commit and forget by *sql*, in one round trip; return the tag of its last command."""
+        tag: str = await super().execute(sql)
+        self._entered = False
+        self._top_xact = None
+        self._clean = not self._tampered
+        return tag
+
+    async def reset(self, *, timeout: float | None = None) -> None:
+        """Make the connection fit for the next tenant; the pool calls it at every release.
+
+        Costs nothing after `leave`, a round trip after anything else. Raises what fails, and the
+        pool then closes the connection.
+        """
+        self._entered = False
+        self._top_xact = None
+        self._listeners.clear()
+        self._log_listeners.clear()
+        if self._tampered:
+            self.terminate()
+        elif not self._clean:
+            await super().execute(
+                f"ROLLBACK; {FORGET}; "
+                f"SELECT pg_catalog.pg_advisory_unlock_all(), {self.statements_are_ours()}",
+                timeout=timeout,
+            )
+            self._clean = True
+
+    def statements_are_ours(self) -> str:
+        """Return SQL that raises unless asyncpg's statements are as asyncpg made them.
+
+        Their names are visible to the session: one tenant could DEALLOCATE one and PREPARE another
+        text under its name, which the next tenant's query would then run.
+        """
+        names = ",".join(s.name for s in self._stmt_cache.iter_statements() if not s.closed)
+        return (
+            "CAST(CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() WHERE from_sql)"
+            f" OR EXISTS (SELECT FROM pg_catalog.unnest('{{{names}}}'::pg_catalog.text[]) AS ours"
+            " WHERE ours NOT IN (SELECT name FROM pg_catalog.pg_prepared_statement()))"
+            " THEN 'tenancy: prepared statements were tampered with' ELSE '0/0' END"
+            " AS pg_catalog.pg_lsn)"
+        )
+
+    # Ways to the server. Each notes whether it could have PREPAREd something.
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
+        """As asyncpg's; an empty text is refused, because asyncpg fails on it obscurely."""
+        self._clean = False
+        if not args and not (_PLAIN.match(query) and ";" not in query):
+            self.may_have_prepared = True
+        result: str = await super().execute(query, *args, timeout=timeout)
+        return result
+
+    async def _get_statement(self, query: str, *args: Any, **kwargs: Any) -> Any:
+        self._clean = False
+        if not _PLAIN.match(query):
+            self.may_have_prepared = True
+        return await super()._get_statement(query, *args, **kwargs)
+
+    async def _copy_out(self, *args: Any) -> Any:
+        self._clean, self.may_have_prepared = False, True
+        return await super()._copy_out(*args)
+
+    async def _copy_in(self, *args: Any) -> Any:
+        self._clean, self.may_have_prepared = False, True
+        return await super()._copy_in(*args)
+
+    def _get_unique_id(self, prefix: str) -> str:
+        # asyncpg counts, so that a tenant could guess the name of another's statement.
+        return f"__tenancy_{prefix}_{secrets.token_hex(8)}__"
+
+    # What asyncpg keeps on its own side of the wire, and no reset undoes: the connection is closed
+    # afterwards. Set codecs once, in Tenancy(connection_init=...).
+
+    async def set_type_codec(self, *args: Any, **kwargs: Any) -> None:
+        self._tampered |= self._entered
+        await super().set_type_codec(*args, **kwargs)
+
+    async def reset_type_codec(self, *args: Any, **kwargs: Any) -> None:
+        self._tampered |= self._entered
+        await super().reset_type_codec(*args, **kwargs)
+
+    async def set_builtin_type_codec(self, *args: Any, **kwargs: Any) -> None:
+        self._tampered |= self._entered
+        await super().set_builtin_type_codec(*args, **kwargs)
+
+    def add_query_logger(self, callback: Any) -> None:
+        self._tampered |= self._entered
+        super().add_query_logger(callback)
+
+    def add_termination_listener(self, callback: Any) -> None:
+        self._tampered |= self._entered
+        super().add_termination_listener(callback)
+
+
+async def give_back(conn: PoolConnectionProxy) -> bool:
+    """Give *conn* back to its pool if it is clean; return whether it was.
+
+    asyncpg's own release runs in a task, so that a cancellation cannot stop the reset half-way. After
+    `ForgetfulConnection.leave` there is nothing to reset and nothing here waits: no task is needed.
+    """
+    inner: ForgetfulConnection | None = conn._con
+    if inner is None or not inner.is_clean:
+        return False
+    inner._on_release()
+    await conn._holder.release(None)
+    return True
+
+
+def is_gone(conn: PoolConnectionProxy) -> bool:
+    """Whether *conn* is closed or given back; a proxy of asyncpg's can lose it at any time."""
+    return conn._con is None or conn._con.is_closed()
+
+
+def discard(conn: PoolConnectionProxy) -> None:
+    """Close *conn* without a word to the server, because its state is not known."""
+    if conn._con is not None:
+        conn._con.terminate()

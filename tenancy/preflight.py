@@ -1,0 +1,88 @@
+"""What must be true of a server before it serves tenants; each fault says what to run."""
+
+import logging
+
+import asyncpg
+
+from tenancy import identifiers
+from tenancy.errors import DatabaseSetupError
+from tenancy.settings import Isolation, Settings
+
+_log = logging.getLogger(__name__)
+
+OLDEST_SERVER = 15
+CATALOG_TABLES = ("tenants", "domains", "checkpoints")
+
+
+async def check(conn: asyncpg.Connection, settings: Settings) -> None:
+    """Refuse a server, login or name with which a promise of SECURITY.md could not be kept.
+
+    Raises:
+        DatabaseSetupError: names the fault and the cure.
+    """
+    if conn.get_server_version().major < OLDEST_SERVER:
+        raise DatabaseSetupError(
+            f"this is PostgreSQL {conn.get_server_version().major}: use {OLDEST_SERVER} or newer"
+        )
+    await _names(conn, settings)
+    await _durability(conn, settings)
+    await _registry(conn)
+    await _login(conn, settings)
+
+
+async def _names(conn: asyncpg.Connection, settings: Settings) -> None:
+    # The gate compares the path as the server prints it, and the server quotes its keywords.
+    name = settings.shared_schema
+    if await conn.fetchval("SELECT pg_catalog.quote_ident($1)", name) != name:
+        raise DatabaseSetupError(
+            f"TENANCY_SHARED_SCHEMA={name} is a word of SQL: choose another name"
+        )
+
+
+async def _durability(conn: asyncpg.Connection, settings: Settings) -> None:
+    off = await conn.fetch(
+        "SELECT name FROM pg_catalog.pg_settings "
+        "WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
+    )
+    if off and settings.require_durability:
+        names = ", ".join(row["name"] for row in off)
+        raise DatabaseSetupError(
+            f"{names} is off on this server, so a crash loses what was acknowledged: turn it on, "
+            "or set TENANCY_REQUIRE_DURABILITY=false where that does not matter"
+        )
+
+
+async def _registry(conn: asyncpg.Connection) -> None:
+    rows = await conn.fetch(
+        "SELECT c.relname AS name, pg_catalog.has_schema_privilege(n.oid, 'USAGE') "
+        "AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable "
+        "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1",
+        identifiers.CATALOG_SCHEMA,
+    )
+    readable = {row["name"]: row["readable"] for row in rows}
+    for table in CATALOG_TABLES:
+        if table not in readable:
+            raise DatabaseSetupError(
+                f"the registry's table {table} is missing: run `python -m tenancy.migrate`"
+            )
+        if not readable[table]:
+            raise DatabaseSetupError(
+                f"the login may not read the registry's table {table}: "
+                "run `python -m tenancy tenants grant`"
+            )
+
+
+async def _login(conn: asyncpg.Connection, settings: Settings) -> None:
+    if settings.isolation is Isolation.SCHEMA:
+        return
+    login = await conn.fetchrow(
+        "SELECT rolsuper, rolbypassrls, rolinherit FROM pg_catalog.pg_roles "
+        "WHERE rolname = session_user"
+    )
+    if login["rolsuper"] or login["rolbypassrls"] or login["rolinherit"]:
+        _log.warning(
+            "requests run as a login that is a superuser, bypasses row security or inherits its "
+            "roles' rights: code that leaves the gate could reach every tenant; give them a login "
+            "of their own, LOGIN NOINHERIT, and migrations another in TENANCY_ADMIN_DATABASE_URL"
+        )

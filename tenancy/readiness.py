@@ -1,0 +1,72 @@
+"""The answers of ``/healthz`` and ``/readyz``."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+import asyncpg
+
+from tenancy.connection import LOST
+from tenancy.errors import TenancyError
+from tenancy.pool import Pool
+from tenancy.problems import problem
+
+TTL_SECONDS = 0.5
+
+_CATALOG_VERSION = (
+    "SELECT version FROM tenancy.checkpoints WHERE stage OPERATOR(pg_catalog.=) 'catalog'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a process can serve.
+
+    Attributes:
+        expires_at: loop time until which the database is not asked again.
+        catalog_version: checkpoint of the registry's own schema.
+        pool_size: open connections.
+        pool_idle: those that serve nobody.
+        reason: stable code of what is wrong; None: ready.
+    """
+
+    expires_at: float
+    catalog_version: str | None = None
+    pool_size: int = 0
+    pool_idle: int = 0
+    reason: str | None = None
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return 200 if self.reason is None else 503
+
+    @property
+    def body(self) -> bytes:
+        """The JSON document."""
+        if self.reason is not None:
+            return json.dumps({"status": "not ready", "reason": self.reason}).encode()
+        pool = {"size": self.pool_size, "idle": self.pool_idle}
+        ready = {"status": "ready", "catalog_version": self.catalog_version, "pool": pool}
+        return json.dumps(ready).encode()
+
+
+async def alive() -> tuple[int, bytes]:
+    """Answer that the process runs its event loop; asks nothing of the database."""
+    return 200, b'{"status": "ok"}'
+
+
+async def ask(pool: Pool) -> Readiness:
+    """Ask the database, through *pool*, whether requests can be served."""
+    expires_at = asyncio.get_running_loop().time() + TTL_SECONDS
+    try:
+        conn = await pool.acquire()
+        try:
+            version = await conn.fetchval(_CATALOG_VERSION)
+        finally:
+            await pool.release(conn)
+    except (TenancyError, asyncpg.PostgresError, *LOST) as error:
+        return Readiness(expires_at, reason=problem(error).code)
+    if version is None:
+        return Readiness(expires_at, reason="catalog_missing")
+    return Readiness(expires_at, version, pool.size, pool.idle)
