@@ -1,0 +1,48 @@
+"""`create_app`: what hypercorn serves.
+
+``hypercorn -c config/hypercorn.toml "tenancy.app:create_app()"``
+"""
+
+from quart import Quart, Response
+from quart_schema import Info, QuartSchema, RequestSchemaValidationError
+from werkzeug.exceptions import HTTPException
+
+from tenancy import problems
+from tenancy.extension import Tenancy
+from tenancy.settings import Settings
+
+DOCUMENTATION = ("openapi", "redoc_ui", "scalar_ui", "swagger_ui")  # endpoints of quart-schema
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def create_app(settings: Settings | None = None, *, title: str = "tenancy") -> Quart:
+    """Return an application whose every request is inside its tenant; add blueprints to it.
+
+    It answers ``/healthz``, ``/readyz`` and ``/openapi.json``, and every error as a problem
+    document.
+
+    Raises:
+        SettingsError: the environment is not acceptable.
+    """
+    app = Quart(title)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    tenancy = Tenancy(settings=settings)
+    tenancy.init_app(app, probes=True)
+    # The other pages of quart-schema repeat this one.
+    QuartSchema(app, info=Info(title=title, version="1"), redoc_ui_path=None, scalar_ui_path=None)
+    for endpoint in DOCUMENTATION:
+        if endpoint in app.view_functions:
+            tenancy.exempt(app.view_functions[endpoint])
+    app.register_error_handler(HTTPException, _refusal)
+    app.register_error_handler(RequestSchemaValidationError, _invalid)
+    return app
+
+
+async def _refusal(error: HTTPException) -> Response:
+    answer = problems.of_status(error.code or 500)
+    return Response(answer.body, answer.status, dict(answer.headers))
+
+
+async def _invalid(_: RequestSchemaValidationError) -> Response:
+    answer = problems.of_status(422)
+    return Response(answer.body, answer.status, dict(answer.headers))

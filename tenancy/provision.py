@@ -1,0 +1,279 @@
+"""A tenant's life. Each step is one transaction: all of it happens, or nothing."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from tenancy import identifiers, migrate
+from tenancy.errors import (
+    DatabaseSetupError,
+    DomainTakenError,
+    MigrationRefusedError,
+    SlugTakenError,
+    UnknownTenantError,
+)
+from tenancy.identifiers import CATALOG_SCHEMA, quoted
+from tenancy.pool import connect
+from tenancy.settings import Isolation, Settings
+from tenancy.tenant import State, Tenant
+
+READABLE_CATALOG = ("tenants", "domains", "checkpoints")
+ROLE_OPTIONS_SINCE = 16  # GRANT role ... WITH INHERIT, SET
+
+_PROFILE = """
+    SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, c.version,
+           coalesce(array_agg(d.name ORDER BY d.is_primary DESC, d.name)
+                    FILTER (WHERE d.name IS NOT NULL), '{}') AS domains
+    FROM tenancy.tenants t
+    LEFT JOIN tenancy.domains d ON d.tenant_id = t.id
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name
+    LEFT JOIN tenancy.checkpoints c ON c.schema_oid = n.oid
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an operator sees of a tenant.
+
+    Attributes:
+        tenant: as requests see it.
+        domains: custom domains, the primary one first.
+        created_at, updated_at: with a time zone.
+    """
+
+    tenant: Tenant
+    domains: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Members for a JSON document."""
+        return {
+            "id": str(self.tenant.id),
+            "slug": self.tenant.slug,
+            "schema": self.tenant.schema,
+            "state": str(self.tenant.state),
+            "version": self.tenant.version,
+            "domains": list(self.domains),
+            "created_at": self.created_at.isoformat(),
+            "updated_at": self.updated_at.isoformat(),
+        }
+
+
+@asynccontextmanager
+async def administrator(settings: Settings) -> AsyncIterator["Administrator"]:
+    """Connect as the login that owns schemas and roles, and find out whom requests run as.
+
+    Raises:
+        DatabaseUnavailableError: the server does not answer.
+        DatabaseSetupError: it refuses a login.
+    """
+    conn = await connect(settings.admin_dsn, "tenancy admin")
+    try:
+        yield Administrator(conn, settings, await _login_of_requests(settings))
+    finally:
+        await conn.close()
+
+
+async def _login_of_requests(settings: Settings) -> str:
+    conn = await connect(settings.dsn, "tenancy admin")
+    try:
+        return str(await conn.fetchval("SELECT session_user::text"))
+    finally:
+        await conn.close()
+
+
+class Administrator:
+    """Operations on tenants, over one connection; not for two tasks at once."""
+
+    def __init__(self, conn: asyncpg.Connection, settings: Settings, login: str) -> None:
+        self._conn = conn
+        self._settings = settings
+        self._login = login
+
+    async def create(self, slug: str, domains: Sequence[str] = ()) -> Profile:
+        """Make a tenant: registry row, domains, role, schema, grants and all its tables.
+
+        In one transaction: where anything fails, the database is as it was.
+
+        Args:
+            slug: the sub-domain; see `identifiers.slug`.
+            domains: custom domains, the first one primary; you vouch that they are the tenant's.
+
+        Raises:
+            InvalidSlugError, InvalidDomainError: the name cannot be used.
+            SlugTakenError, DomainTakenError: another tenant has it.
+            MigrationRefusedError: the catalog or the shared schema is behind its files.
+            MigrationError: a file failed; names the file, the line and the SQLSTATE.
+            DatabaseSetupError: the login lacks a right; says which to grant.
+        """
+        slug = identifiers.slug(slug)
+        names = tuple(dict.fromkeys(map(identifiers.domain, domains)))
+        files = migrate.load(self._settings)
+        try:
+            async with self._conn.transaction():
+                await self._refuse_unless_current(files)
+                await self._grant_catalog()
+                schema = identifiers.schema_name(slug)
+                await self._register(slug, schema, names)
+                await self._make_schema(schema)
+                await self._fill(schema, files)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise _lacking_right(self._settings) from error
+        return await self.show(slug)
+
+    async def show(self, slug: str) -> Profile:
+        """Return the tenant called *slug*.
+
+        Raises:
+            UnknownTenantError: there is none.
+        """
+        rows = await self._profiles("WHERE t.slug = $1 GROUP BY t.id, c.version", slug)
+        if not rows:
+            raise UnknownTenantError(f"no tenant has the slug {slug!r}")
+        return rows[0]
+
+    async def list(self) -> tuple[Profile, ...]:
+        """Return all tenants, by slug."""
+        return await self._profiles("GROUP BY t.id, c.version ORDER BY t.slug")
+
+    async def grant(self) -> int:
+        """Give the login of requests what it needs for every tenant; return how many there are.
+
+        For a database whose tenants were made under another isolation level or another login.
+
+        Raises:
+            DatabaseSetupError: the login lacks a right; says which to grant.
+        """
+        profiles = await self.list()
+        try:
+            await self._grant_catalog()
+            for profile in profiles:
+                async with self._conn.transaction():  # one each: locks of all would not fit
+                    await self._open_schema(profile.tenant.schema)
+                    await self._open_tables(profile.tenant.schema)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise _lacking_right(self._settings) from error
+        return len(profiles)
+
+    async def _profiles(self, rest: str, *args: object) -> tuple[Profile, ...]:
+        try:
+            rows = await self._conn.fetch(_PROFILE + rest, *args)
+        except asyncpg.UndefinedTableError as error:
+            raise DatabaseSetupError(
+                "there is no registry yet: run `python -m tenancy.migrate`"
+            ) from error
+        return tuple(map(_profile, rows))
+
+    # The parts of `create`
+
+    async def _refuse_unless_current(self, files: migrate.Files) -> None:
+        behind = await migrate.stages_behind(self._conn, self._settings, files)
+        if behind:
+            raise MigrationRefusedError(
+                f"{' and '.join(behind)} migrations are pending: run `python -m tenancy.migrate`"
+            )
+
+    async def _register(self, slug: str, schema: str, domains: Sequence[str]) -> None:
+        try:
+            tenant_id = await self._conn.fetchval(
+                "INSERT INTO tenancy.tenants (slug, schema_name, state) VALUES ($1, $2, $3) "
+                "RETURNING id",
+                slug,
+                schema,
+                State.ACTIVE,  # seen by others at COMMIT, when it is true
+            )
+            await self._conn.executemany(
+                "INSERT INTO tenancy.domains (name, tenant_id, is_primary, verified_at) "
+                "VALUES ($1, $2, $3, now())",
+                [(name, tenant_id, name == domains[0]) for name in domains],
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.table_name == "domains":
+                raise DomainTakenError("another tenant has this domain: choose another") from error
+            raise SlugTakenError(f"another tenant has the slug {slug!r}: choose another") from error
+
+    async def _make_schema(self, schema: str) -> None:
+        await self._conn.execute(f"CREATE SCHEMA {quoted(schema)}")
+        await self._open_schema(schema)
+
+    async def _fill(self, schema: str, files: migrate.Files) -> None:
+        await migrate.apply_all(self._conn, self._settings, schema, files.tenant)
+
+    # Rights. A tenant's role reads and writes rows, and no more: with TRIGGER or CREATE it could
+    # plant a function that the migrator, who owns the tables, would run.
+
+    async def _open_schema(self, schema: str) -> None:
+        """Let whoever requests run as into *schema*, with rights on all its tables to come."""
+        if self._settings.isolation is Isolation.ROLE:
+            await self._make_role(schema)
+        grantee = self._grantee(schema)
+        await self._conn.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {grantee}")
+        defaults = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {quoted(schema)} GRANT"
+        await self._conn.execute(
+            f"{defaults} SELECT, INSERT, UPDATE, DELETE ON TABLES TO {grantee}; "
+            f"{defaults} USAGE, SELECT ON SEQUENCES TO {grantee}"
+        )
+
+    async def _open_tables(self, schema: str) -> None:
+        grantee = self._grantee(schema)
+        await self._conn.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {quoted(schema)} "
+            f"TO {grantee}; "
+            f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {quoted(schema)} TO {grantee}"
+        )
+
+    async def _make_role(self, role: str) -> None:
+        if not await self._conn.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
+            await self._conn.execute(f"CREATE ROLE {quoted(role)} NOLOGIN NOINHERIT")
+        how = ""
+        if self._conn.get_server_version().major >= ROLE_OPTIONS_SINCE:
+            how = " WITH INHERIT FALSE, SET TRUE"
+        await self._conn.execute(f"GRANT {quoted(role)} TO {self._quoted_login}{how}")
+
+    async def _grant_catalog(self) -> None:
+        missing = await self._conn.fetch(
+            "SELECT name FROM unnest($1::text[]) AS name "
+            "WHERE NOT has_schema_privilege($2, $3, 'USAGE') "
+            "OR NOT has_table_privilege($2, $3 || '.' || name, 'SELECT')",
+            READABLE_CATALOG,
+            self._login,
+            CATALOG_SCHEMA,
+        )
+        if missing:  # a GRANT that changes nothing still fails beside another one
+            tables = ", ".join(f"{CATALOG_SCHEMA}.{name}" for name in READABLE_CATALOG)
+            await self._conn.execute(
+                f"GRANT USAGE ON SCHEMA {CATALOG_SCHEMA} TO {self._quoted_login}; "
+                f"GRANT SELECT ON {tables} TO {self._quoted_login}"
+            )
+
+    def _grantee(self, schema: str) -> str:
+        if self._settings.isolation is Isolation.ROLE:
+            return quoted(schema)
+        return self._quoted_login
+
+    @property
+    def _quoted_login(self) -> str:
+        return identifiers.quoted_login(self._login)
+
+
+def _profile(row: asyncpg.Record) -> Profile:
+    tenant = Tenant(row["id"], row["slug"], row["schema_name"], State(row["state"]), row["version"])
+    return Profile(tenant, tuple(row["domains"]), row["created_at"], row["updated_at"])
+
+
+def _lacking_right(settings: Settings) -> DatabaseSetupError:
+    roles = ""
+    if settings.isolation is Isolation.ROLE:
+        roles = (
+            " and roles; as a superuser run ALTER ROLE <login> CREATEROLE, or fall back to "
+            "TENANCY_ISOLATION=schema, where mistakes are stopped and attackers are not"
+        )
+    return DatabaseSetupError(
+        "the login of TENANCY_ADMIN_DATABASE_URL must own the registry and be allowed to create "
+        f"schemas (GRANT CREATE ON DATABASE <database> TO <login>){roles}"
+    )
