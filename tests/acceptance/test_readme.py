@@ -1,0 +1,81 @@
+"""Every command and example of the README is run."""
+
+import asyncio
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.databases import Database
+from support.processes import environment, hypercorn, run
+
+from tenancy import settings
+from tenancy.__main__ import cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+async def test_the_fourteen_lines_serve_as_written(database: Database, tmp_path: Path) -> None:
+    example = next(block for block in _blocks("python") if "by_subdomain" in block)
+    assert len(example.strip().splitlines()) <= 14
+    (tmp_path / "notes.py").write_text(example)
+    env = environment(database.settings(), PYTHONPATH=str(tmp_path))
+    async with hypercorn("notes:app", env=env, cwd=tmp_path, ready="/notes") as server:
+        for slug in ("acme", "globex"):
+            assert await server.get("/notes", f"{slug}.example.com") == (200, [])
+        assert (await server.get("/notes", "nobody.example.com"))[0] == 404
+
+
+def _commands() -> list[str]:
+    lines = [line for block in _blocks("sh") for line in block.splitlines()]
+    return sorted({line for line in lines if line.startswith("python -m tenancy")})
+
+
+@pytest.mark.parametrize("command", _commands())
+async def test_a_command_of_the_readme_is_one_of_the_command_line(command: str) -> None:
+    words = [
+        word
+        for word in shlex.split(command, comments=True)[2:]
+        if not word.startswith(("SLUG", "NAME"))
+    ]
+    if words[0] == "tenancy.migrate":
+        words[:1] = ["tenancy", "migrate"]
+    node: Any = cli
+    rest = words[1:]
+    while rest and hasattr(node, "commands") and rest[0] in node.commands:
+        node = node.commands[rest.pop(0)]
+    options = {option for parameter in node.params for option in parameter.opts}
+    for word in rest:
+        if word.startswith("--"):
+            assert word.split("=")[0] in options, f"{word} is no option of {command}"
+
+
+def test_the_readme_names_every_setting() -> None:
+    for field in settings.Settings.model_fields:
+        assert f"`{settings.variable(field)}`" in README
+
+
+def test_the_readme_says_why_each_dependency_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in project["dependencies"]:
+        name = re.split(r"[<>=]", requirement)[0]
+        assert re.search(rf"^\| {re.escape(name)} \|", README, re.MULTILINE), name
+
+
+async def test_help_is_printed_by_every_command() -> None:
+    results = await asyncio.gather(
+        *(
+            run("-m", "tenancy", *words, "--help", env=environment())
+            for words in ([], ["serve"], ["tenants"], ["tenants", "create"], ["migrate"])
+        )
+    )
+    for result in results:
+        assert result.code == 0
+        assert "Usage: " in result.out

@@ -1,0 +1,174 @@
+"""`python -m tenancy serve --demo`, as a person meets it."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.processes import Served, environment, run, served
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def data_dir(scratch: Path) -> Iterator[Path]:
+    path = scratch / "demo"
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _servers(data_dir: Path) -> list[psutil.Process]:
+    """Every process that works on this data directory, or belongs to the embedded server."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(data_dir) in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.pid != os.getpid()]
+
+
+async def _nothing_left(data_dir: Path, seconds: float = 15) -> None:
+    for _ in range(int(seconds / 0.1)):
+        if not _servers(data_dir):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError([process.cmdline() for process in _servers(data_dir)])
+
+
+async def _write(server: Served, host: str, body: str) -> int:
+    status, note = await server.post("/notes", {"body": body}, host)
+    assert status == 201, note
+    return int(note["id"])
+
+
+async def _read(server: Served, host: str) -> list[str]:
+    status, page = await server.get("/notes", host)
+    assert status == 200, page
+    return [note["body"] for note in page["notes"]]
+
+
+async def test_the_demo_serves_two_tenants_and_takes_its_data_up_again(data_dir: Path) -> None:
+    env = environment(TENANCY_DATA_DIR=str(data_dir))
+    async with served("--demo", env=env, cwd=data_dir.parent) as server:
+        assert await _write(server, "acme.localhost", "a") == 1
+        assert await _write(server, "globex.localhost", "g") == 1
+        assert await _read(server, "acme.localhost") == ["a"]
+        assert await _read(server, "globex.localhost") == ["g"]
+        assert (await server.get("/notes", "nobody.localhost"))[0] == 404
+        server.signal(signal.SIGTERM)
+        assert await server.ended() == 0
+    await _nothing_left(data_dir)
+    async with served("--demo", env=env, cwd=data_dir.parent) as server:
+        assert await _read(server, "acme.localhost") == ["a"]
+        server.signal(signal.SIGINT)
+        assert await server.ended() == 0
+    await _nothing_left(data_dir)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl to paste the printed lines")
+async def test_the_printed_curl_lines_work_when_pasted(data_dir: Path) -> None:
+    env = environment(TENANCY_DATA_DIR=str(data_dir))
+    async with served("--demo", env=env, cwd=data_dir.parent) as server:
+        text = "".join(server.out)
+        lines = re.findall(r"^\s*(curl .*)$", text, re.MULTILINE)
+        assert len(lines) == 2, text
+        for slug, line in zip(("acme", "globex"), lines, strict=True):
+            pasted = await asyncio.create_subprocess_shell(
+                line, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+            )
+            out, _ = await pasted.communicate()
+            assert f"first note of {slug}" in out.decode()
+            assert f"http://{slug}.localhost:{server.port}/notes" in text
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_kill_9_leaves_nothing_running_and_loses_nothing_acknowledged(
+    data_dir: Path, workers: str
+) -> None:
+    env = environment(TENANCY_DATA_DIR=str(data_dir))
+    acknowledged: list[str] = []
+
+    async def write(server: Served, writer: int) -> None:
+        for n in range(1000):
+            try:
+                await _write(server, "acme.localhost", f"{writer}-{n}")
+            except (OSError, asyncio.IncompleteReadError):
+                return
+            acknowledged.append(f"{writer}-{n}")
+
+    async with served("--demo", "--workers", workers, env=env, cwd=data_dir.parent) as server:
+        writers = [asyncio.create_task(write(server, n)) for n in range(4)]
+        await asyncio.sleep(1)
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        server.signal(signal.SIGKILL)
+        await asyncio.gather(*writers)
+        await server.ended()
+    await _nothing_left(data_dir)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
+    assert not alive
+    assert acknowledged
+    async with served("--demo", env=env, cwd=data_dir.parent) as server:
+        found: set[str] = set()
+        after: int | None = 0
+        while after is not None:
+            _, page = await server.get(f"/notes?limit=100&after={after}")
+            found |= {note["body"] for note in page["notes"]}
+            after = page["next"]
+    assert set(acknowledged) <= found
+
+
+async def _fails(*arguments: str, cwd: Path, **env: str) -> str:
+    result = await run("-m", "tenancy", "serve", *arguments, env=environment(None, **env), cwd=cwd)
+    assert result.code != 0
+    lines = result.err.strip().splitlines()
+    assert len(lines) == 1, result.err
+    return lines[0]
+
+
+async def test_a_taken_port_is_one_clear_line(data_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        line = await _fails(
+            "--demo", "--port", port, cwd=data_dir.parent, TENANCY_DATA_DIR=str(data_dir)
+        )
+    assert port in line
+    assert "--port" in line
+    assert not data_dir.exists()
+
+
+async def test_a_data_directory_that_is_none_is_one_clear_line(data_dir: Path) -> None:
+    data_dir.write_text("a file")
+    try:
+        line = await _fails(
+            "--demo", "--port", "0", cwd=data_dir.parent, TENANCY_DATA_DIR=str(data_dir)
+        )
+    finally:
+        data_dir.unlink()
+    assert str(data_dir) in line
+
+
+async def test_a_misspelt_setting_is_one_clear_line(data_dir: Path) -> None:
+    line = await _fails("--demo", "--port", "0", cwd=data_dir.parent, TENANCY_POOL_MAXSIZE="3")
+    assert "TENANCY_POOL_MAXSIZE" in line
+    assert "TENANCY_POOL_MAX_SIZE" in line
+
+
+async def test_an_unreachable_database_is_one_clear_line_without_the_password(
+    data_dir: Path,
+) -> None:
+    line = await _fails(
+        "--demo", "--port", "0", cwd=data_dir.parent,
+        TENANCY_DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:1/nothing",
+    )  # fmt: skip
+    assert "hunter2" not in line
+    assert "does not answer" in line

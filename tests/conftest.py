@@ -1,0 +1,134 @@
+"""A real server for every test: the embedded one, or the one of TENANCY_TEST_DATABASE_URL.
+
+The URL, where it is set, is a superuser's: the tests make and drop databases and logins.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from support.databases import (
+    Database,
+    Logins,
+    Open,
+    drop_database,
+    drop_logins,
+    make_database,
+    make_logins,
+)
+
+from tenancy import Tenancy, embedded, migrate, provision
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the torture tests in their long form")
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether the torture tests run in their long form."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """No setting of the machine reaches a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("TENANCY_") and not name.startswith("TENANCY_TEST_"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A directory that the account a root's server runs as can reach."""
+    path = Path(tempfile.mkdtemp(prefix="tenancy-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server_url(scratch: Path) -> Iterator[str]:
+    """A superuser's address."""
+    configured = os.environ.get("TENANCY_TEST_DATABASE_URL")
+    if configured:
+        yield configured
+        return
+    server = embedded.start(scratch / "server", options={"max_connections": "300"})
+    try:
+        yield server.url("postgres", "postgres")
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+async def logins(server_url: str) -> AsyncIterator[Logins]:
+    """The owner of schemas, and the login of requests."""
+    logins = await make_logins(server_url)
+    yield logins
+    await drop_logins(server_url, logins)
+
+
+@pytest.fixture(scope="session")
+async def template(server_url: str, logins: Logins) -> AsyncIterator[Database]:
+    """A migrated database with the tenants acme and globex, for others to be copied from."""
+    database = await make_database(server_url, logins)
+    settings = database.settings()
+    report = await migrate.migrate(settings)
+    report.raise_for_failures()
+    async with provision.administrator(settings) as admin:
+        for slug in ("acme", "globex"):
+            await admin.create(slug)
+    yield database
+    await drop_database(server_url, database)
+
+
+@pytest.fixture
+async def empty_database(server_url: str, logins: Logins) -> AsyncIterator[Database]:
+    """A database with nothing in it, owned by a login that is no superuser."""
+    database = await make_database(server_url, logins)
+    yield database
+    await drop_database(server_url, database)
+
+
+@pytest.fixture
+async def admin_dsn(empty_database: Database) -> str:
+    """The owner's address of an empty database."""
+    return empty_database.admin_url
+
+
+@pytest.fixture
+async def database(server_url: str, logins: Logins, template: Database) -> AsyncIterator[Database]:
+    """A database of this test's own, with the tenants acme and globex and no note."""
+    database = await make_database(server_url, logins, template.name)
+    yield database
+    await drop_database(server_url, database)
+
+
+@pytest.fixture
+def open_tenancy(database: Database) -> Open:
+    """Make a started Tenancy with settings of the test's own, on the test's own database."""
+
+    @asynccontextmanager
+    async def opened(**overrides: object) -> AsyncIterator[Tenancy]:
+        settings = database.settings(**overrides)
+        if "isolation" in overrides:
+            async with provision.administrator(settings) as admin:
+                await admin.grant()
+        async with Tenancy(settings=settings) as tenancy:
+            yield tenancy
+
+    return opened
+
+
+@pytest.fixture
+async def tenancy(open_tenancy: Open) -> AsyncIterator[Tenancy]:
+    """A started Tenancy whose tenants take turns on one connection."""
+    async with open_tenancy(pool_max_size=1) as tenancy:
+        yield tenancy

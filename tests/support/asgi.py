@@ -1,0 +1,35 @@
+"""One request to an ASGI application, with headers as raw as a test wants them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
+async def call(
+    app: Any, headers: Sequence[tuple[bytes, bytes]], path: str = "/", method: str = "GET"
+) -> Answer:
+    """Send one request without a body; collect the whole answer."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
+        "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "root_path": "", "headers": list(headers), "client": ("127.0.0.1", 1), "extensions": {},
+    }  # fmt: skip
+    await app(scope, receive, send)
+    start = sent[0]
+    body = b"".join(message.get("body", b"") for message in sent[1:])
+    return Answer(start["status"], dict(start["headers"]), body)

@@ -1,0 +1,67 @@
+"""The demo's notes, and a look at what a pooled connection remembers."""
+
+from typing import Any
+
+from tenancy import Tenancy
+
+PRISTINE = {
+    "search_path": "",
+    "role": "none",
+    "session_user_is_login": True,
+    "scope": "",
+    "temporary": 0,
+    "locks": 0,
+    "cursors": 0,
+    "channels": 0,
+    "prepared_in_sql": 0,
+    "in_transaction": False,
+    "statement_timeout": "30s",
+    "work_mem": "4MB",
+    "standard_conforming_strings": "on",
+    "default_transaction_read_only": "off",
+    "default_transaction_isolation": "read committed",
+    "lastval": "undefined",
+}
+
+_MEMORY = """
+    SELECT current_setting('search_path') AS search_path,
+           current_setting('role') AS role,
+           session_user = current_user AS session_user_is_login,
+           coalesce(current_setting('tenancy.scope', true), '') AS scope,
+           (SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()) AS temporary,
+           (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')
+               AS locks,
+           (SELECT count(*) FROM pg_cursors WHERE is_holdable) AS cursors,
+           (SELECT count(*) FROM pg_listening_channels()) AS channels,
+           (SELECT count(*) FROM pg_prepared_statements WHERE from_sql) AS prepared_in_sql,
+           current_setting('statement_timeout') AS statement_timeout,
+           current_setting('work_mem') AS work_mem,
+           current_setting('standard_conforming_strings') AS standard_conforming_strings,
+           current_setting('default_transaction_read_only') AS default_transaction_read_only,
+           current_setting('default_transaction_isolation') AS default_transaction_isolation
+"""
+
+
+async def memory(tenancy: Tenancy) -> dict[str, Any]:
+    """What the one pooled connection remembers while it serves nobody."""
+    conn = await tenancy.pool.acquire()
+    try:
+        remembered = dict(await conn.fetchrow(_MEMORY))
+        remembered["in_transaction"] = conn.is_in_transaction()
+        try:
+            remembered["lastval"] = await conn.fetchval("SELECT lastval()")
+        except Exception:
+            remembered["lastval"] = "undefined"
+    finally:
+        await tenancy.pool.release(conn)
+    return remembered
+
+
+async def write(tenancy: Tenancy, slug: str, body: str) -> int:
+    async with tenancy.transaction(slug) as conn:
+        return int(await conn.fetchval("INSERT INTO notes (body) VALUES ($1) RETURNING id", body))
+
+
+async def read(tenancy: Tenancy, slug: str) -> list[str]:
+    async with tenancy.transaction(slug, readonly=True) as conn:
+        return [row["body"] for row in await conn.fetch("SELECT body FROM notes ORDER BY id")]

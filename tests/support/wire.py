@@ -1,0 +1,110 @@
+"""A proxy in front of PostgreSQL that counts round trips and can break the wire."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+Verdict = Callable[[bytes], str]
+
+PASS, CUT, HOLD, CUT_ANSWER = "pass", "cut", "hold", "cut the answer"
+
+
+def passing(_: bytes) -> str:
+    return PASS
+
+
+@dataclass
+class Wire:
+    """One proxy.
+
+    Attributes:
+        url: the address to connect to instead of the server's.
+        round_trips: bursts of the client's that the server answered, since `reset`.
+        verdict: asked for each burst of the client's: pass it on, cut the connection instead,
+            swallow it for ever, or pass it on and cut when the answer comes.
+    """
+
+    url: str
+    round_trips: int = 0
+    verdict: Verdict = passing
+    _links: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def relay(  # noqa: C901 - two directions and four verdicts
+        self, client: Any, to_client: Any, upstream: Any, to_server: Any
+    ) -> None:
+        cut_answer = asyncio.Event()
+        waiting = False
+
+        async def out() -> None:
+            nonlocal waiting
+            while data := await client.read(65536):
+                verdict = self.verdict(data)
+                if verdict == CUT:
+                    return
+                if verdict == HOLD:
+                    await asyncio.Event().wait()
+                if verdict == CUT_ANSWER:
+                    cut_answer.set()
+                waiting = True
+                to_server.write(data)
+                await to_server.drain()
+
+        async def back() -> None:
+            nonlocal waiting
+            while data := await upstream.read(65536):
+                if cut_answer.is_set():
+                    return
+                if waiting:
+                    waiting = False
+                    self.round_trips += 1
+                to_client.write(data)
+                await to_client.drain()
+
+        tasks = {asyncio.ensure_future(out()), asyncio.ensure_future(back())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in (to_client, to_server):
+                writer.transport.abort()
+
+    async def link(self, reader: Any, writer: Any, connect: Callable[[], Any]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._links.append(task)
+        with suppress(OSError, asyncio.CancelledError):
+            await self.relay(reader, writer, *await connect())
+
+
+@asynccontextmanager
+async def wire(url: str) -> AsyncIterator[Wire]:
+    """Put a proxy before the server at *url*."""
+    parts = urlsplit(url)
+    socket_dir = parse_qs(parts.query).get("host", [""])[0]
+
+    async def connect() -> Any:
+        if socket_dir:
+            return await asyncio.open_unix_connection(f"{socket_dir}/.s.PGSQL.5432")
+        return await asyncio.open_connection(parts.hostname, parts.port or 5432)
+
+    proxy = Wire("")
+    server = await asyncio.start_server(
+        lambda reader, writer: proxy.link(reader, writer, connect), "127.0.0.1", 0
+    )
+    port = server.sockets[0].getsockname()[1]
+    login = parts.netloc.rpartition("@")[0]
+    proxy.url = urlunsplit(
+        (parts.scheme, f"{login}@127.0.0.1:{port}", parts.path, "sslmode=disable", "")
+    )
+    try:
+        yield proxy
+    finally:
+        server.close()
+        for task in proxy._links:
+            task.cancel()
+        await asyncio.gather(*proxy._links, return_exceptions=True)
