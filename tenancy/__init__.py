@@ -4,11 +4,15 @@ A request takes a connection from an asyncpg pool inside one transaction scoped 
 schema, and to its tenant's role, by the server itself.
 """
 
+from typing import TYPE_CHECKING
+
 from tenancy.errors import TenancyError
-from tenancy.extension import Tenancy
 from tenancy.resolvers import by_domain, by_host, by_subdomain
 from tenancy.settings import Isolation, Settings
 from tenancy.tenant import State, Tenant
+
+if TYPE_CHECKING:
+    from tenancy.extension import Tenancy
 
 __all__ = [
     "Isolation",
@@ -21,3 +25,13 @@ __all__ = [
     "by_host",
     "by_subdomain",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Tenancy brings Quart along, which takes half of the time in which the migrator, with nothing
+    # pending, has started, looked and ended.
+    if name == "Tenancy":
+        from tenancy.extension import Tenancy  # noqa: PLC0415
+
+        return Tenancy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -57,6 +57,16 @@ async def test_a_command_of_the_readme_is_one_of_the_command_line(command: str) 
             assert word.split("=")[0] in options, f"{word} is no option of {command}"
 
 
+def test_every_promise_of_the_security_paper_has_its_tests() -> None:
+    paper = (ROOT / "SECURITY.md").read_text()
+    promises = re.findall(r"^\| (G\d+) \| .* \| (.*) \|$", paper, re.MULTILINE)
+    assert [name for name, _ in promises] == [f"G{n}" for n in range(1, 10)]
+    for name, tests in promises:
+        paths = re.findall(r"`(tests/[a-z_/]+\.py)`", tests)
+        assert paths, name
+        assert all((ROOT / path).is_file() for path in paths), name
+
+
 def test_the_readme_names_every_setting() -> None:
     for field in settings.Settings.model_fields:
         assert f"`{settings.variable(field)}`" in README

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from support.databases import Open
+from support.databases import Database, Open
 from support.notes import PRISTINE, memory, read, write
 
 from tenancy import Tenancy, TenancyError
@@ -42,8 +42,24 @@ async def _copy_injection(conn: asyncpg.Connection) -> None:
     )
 
 
+def _for_the_session(setting: str) -> Poison:
+    """The value that the gate has set for the transaction, set for the session: no guard minds."""
+
+    async def poison(conn: asyncpg.Connection) -> None:
+        value = await conn.fetchval("SELECT current_setting($1)", setting)
+        await conn.execute("SELECT set_config($1, $2, false)", setting, value)
+
+    return poison
+
+
 async def _discard(_: bytes) -> None:
     pass
+
+
+async def _copy_injection_that_ends_well(conn: asyncpg.Connection) -> None:
+    await conn.copy_from_query(
+        "SELECT 1) TO STDOUT; PREPARE planted AS SELECT 1; --", output=_discard
+    )
 
 
 async def _redefined_statement(conn: asyncpg.Connection) -> None:
@@ -62,6 +78,9 @@ SEEN: list[str] = []
 ASYNCPG = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 POISONS: dict[str, Poison] = {
+    "own path for the session": _for_the_session("search_path"),
+    "own role for the session": _for_the_session("role"),
+    "own marker for the session": _for_the_session("tenancy.scope"),
     "session path": _sql("SET search_path = public"),
     "local path": _sql("SET LOCAL search_path = public"),
     "path by set_config": _sql("SELECT set_config('search_path', 'public', false)"),
@@ -79,6 +98,7 @@ POISONS: dict[str, Poison] = {
     ),
     "prepared name behind a select": _sql("SELECT 1; PREPARE planted AS SELECT 1"),
     "prepared name through COPY": _copy_injection,
+    "prepared name through COPY, unseen": _copy_injection_that_ends_well,
     "redefined statement": _redefined_statement,
     "deallocated statements": _deallocated_statements,
     "listen": _sql("LISTEN channel"),
@@ -103,12 +123,20 @@ POISONS: dict[str, Poison] = {
 }
 
 
+async def _let_everybody_make_temporary_tables(database: Database) -> None:
+    """As on a server where nobody took that right from PUBLIC: the gate alone must hold."""
+    conn = await asyncpg.connect(database.superuser_url)
+    await conn.execute(f"GRANT TEMPORARY ON DATABASE {database.name} TO PUBLIC")
+    await conn.close()
+
+
 @pytest.mark.parametrize("isolation", ["role", "schema"])
 @pytest.mark.parametrize("ending", ["returns", "raises"])
 @pytest.mark.parametrize("poison", POISONS.values(), ids=POISONS.keys())
 async def test_a_poison_does_not_reach_the_next_tenant(
-    open_tenancy: Open, poison: Poison, ending: str, isolation: str
+    open_tenancy: Open, database: Database, poison: Poison, ending: str, isolation: str
 ) -> None:
+    await _let_everybody_make_temporary_tables(database)
     async with open_tenancy(pool_max_size=1, isolation=isolation) as tenancy:
         for slug in ("acme", "globex"):
             await write(tenancy, slug, f"of {slug}")
@@ -124,6 +152,21 @@ async def test_a_poison_does_not_reach_the_next_tenant(
         assert await memory(tenancy) == PRISTINE
         assert not [text for text in SEEN if "notes" in text]
         assert tenancy.pool.size == 1
+
+
+async def test_a_superusers_session_user_does_not_reach_the_next_tenant(
+    open_tenancy: Open, database: Database
+) -> None:
+    url = database.superuser_url
+    async with open_tenancy(pool_max_size=1, database_url=url) as tenancy:
+        async with tenancy.transaction("acme") as conn:
+            role = await conn.fetchval("SELECT current_user")
+            await conn.execute(f'SET SESSION AUTHORIZATION "{role}"')
+        assert await memory(tenancy) == PRISTINE
+        assert await read(tenancy, "globex") == []
+        assert tenancy.pool.size == 1
+        async with tenancy.transaction("acme") as conn:
+            assert await conn.fetchval("SELECT session_user") != role
 
 
 async def test_a_block_cannot_use_its_connection_afterwards(both: Tenancy) -> None:
