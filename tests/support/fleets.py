@@ -95,7 +95,7 @@ class Fleet:
     async def until(self, condition: str, seconds: float = 20) -> None:
         """Wait until the query *condition* answers true."""
         async with self.connection() as conn, asyncio.timeout(seconds):
-            while not await conn.fetchval(condition):
+            while not await conn.fetchval(condition):  # noqa: ASYNC110 - the server sets no event
                 await asyncio.sleep(0.01)
 
     # The command

@@ -1,0 +1,72 @@
+"""The first steps in an empty database: the catalog, whose ledger cannot record its own making."""
+
+import asyncpg
+
+from tenancy.errors import DatabaseSetupError
+from tenancy.identifiers import CATALOG_SCHEMA, quoted
+from tenancy.migrate import ledger, lock, runner, script
+from tenancy.migrate.files import Migration
+from tenancy.migrate.records import SchemaRef
+from tenancy.migrate.session import Session
+
+
+async def make_catalog(session: Session, migrations: tuple[Migration, ...]) -> list[str]:
+    """Make the catalog where there is none, all in one transaction; return the versions applied.
+
+    Of two that come at once one makes it, and the other finds it made.
+
+    Raises:
+        DatabaseSetupError: the login may not create schemas.
+        MigrationFailedError: a file failed.
+        LockHeldError: somebody else has been making it for a minute.
+    """
+
+    async def make(conn: asyncpg.Connection) -> list[str]:
+        if await ledger.exists(conn):
+            return []
+        async with lock.held(conn, lock.BOOTSTRAP):
+            return [] if await ledger.exists(conn) else await _fill(conn, migrations)
+
+    return await session.query(make)
+
+
+async def make_shared(session: Session, name: str) -> None:
+    """Make the shared schema where there is none: everybody's to read, its owner's to write.
+
+    Raises:
+        DatabaseSetupError: the login may not create schemas.
+    """
+
+    async def make(conn: asyncpg.Connection) -> None:
+        if await ledger.schema(conn, name) is not None:
+            return
+        async with lock.held(conn, lock.BOOTSTRAP), conn.transaction():
+            if await ledger.schema(conn, name) is None:
+                await _schema(conn, name)
+                await conn.execute(runner.readable(name))
+
+    await session.query(make)
+
+
+async def _fill(conn: asyncpg.Connection, migrations: tuple[Migration, ...]) -> list[str]:
+    async with conn.transaction():
+        schema = await ledger.schema(conn, CATALOG_SCHEMA) or await _schema(conn, CATALOG_SCHEMA)
+        role: str = await conn.fetchval("SELECT current_user::text")
+        for migration in migrations:
+            await script.run(conn, schema, migration, shared="", role=role)
+        for migration in migrations:
+            await ledger.record(conn, schema, migration, run_id=None)
+            await ledger.advance(conn, schema, migration)
+    return [migration.version for migration in migrations]
+
+
+async def _schema(conn: asyncpg.Connection, name: str) -> SchemaRef:
+    try:
+        await conn.execute(f"CREATE SCHEMA {quoted(name)}")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseSetupError(
+            f"the login may not create the schema {name}: as the database's owner, run "
+            "GRANT CREATE ON DATABASE <database> TO <login>"
+        ) from error
+    oid = await conn.fetchval("SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1", name)
+    return SchemaRef(oid, name)

@@ -1,0 +1,103 @@
+"""Advisory locks: one runner per schema, one run per database.
+
+Always tried, never waited for in the server: a session that waits in ``pg_advisory_lock()`` holds a
+snapshot, and CREATE INDEX CONCURRENTLY elsewhere waits for that, for ever. The ledger stays right
+without these locks; they save work, and say who is at it.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from tenancy.errors import MigrationError
+
+CLASS = 7_306_118  # any number of ours: the first half of every lock's key
+RUN = 0  # the second half is a pg_namespace.oid, and no schema has one of these two
+BOOTSTRAP = 1
+
+RUN_WAIT_SECONDS = 1.0  # a killed runner's back end may take half a second to notice
+SCHEMA_WAIT_SECONDS = 60.0
+
+_POLL_SECONDS = (0.02, 0.5)
+_HOLDER = """
+    SELECT l.pid, a.application_name, a.backend_start
+    FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+      AND l.classid = $1 AND l.objid = $2
+"""
+
+
+class LockHeldError(MigrationError):
+    """Another session holds the lock; names it."""
+
+    code = "migration_locked"
+
+
+class RunLockHeldError(LockHeldError):
+    """Another run is migrating this database."""
+
+    code = "migration_running"
+
+
+@asynccontextmanager
+async def held(conn: asyncpg.Connection, oid: int) -> AsyncIterator[None]:
+    """Hold the lock of the schema *oid* on *conn*, which has no open transaction.
+
+    Afterwards *conn* holds no advisory lock at all, for a migration may have taken some of its own.
+    Where the block fails *conn* is closed: its transaction, its locks and its state go together.
+
+    Raises:
+        LockHeldError: somebody else had it for a minute.
+    """
+    if not await _acquired(conn, oid, SCHEMA_WAIT_SECONDS):
+        raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+    try:
+        yield
+        await conn.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
+    except BaseException:
+        conn.terminate()
+        raise
+
+
+async def take_run(conn: asyncpg.Connection) -> None:
+    """Take the lock of the whole run, for as long as *conn* lives.
+
+    Raises:
+        RunLockHeldError: another run has it; names its process.
+    """
+    if not await _acquired(conn, RUN, RUN_WAIT_SECONDS):
+        raise RunLockHeldError(
+            f"another run holds the lock, {await holder(conn, RUN)}: wait for it, or end it"
+        )
+
+
+async def holder(conn: asyncpg.Connection, oid: int) -> str:
+    """Return who holds the lock of *oid*, in words."""
+    row = await conn.fetchrow(_HOLDER, CLASS, oid)
+    if row is None:
+        return "somebody who has just let go"
+    since = row["backend_start"]  # hidden from a login that is neither the same nor a monitor
+    words = f"{row['application_name'] or 'a session'} (server process {row['pid']}"
+    return words + (f", connected since {since:%Y-%m-%d %H:%M:%S %Z})" if since else ")")
+
+
+async def _acquired(conn: asyncpg.Connection, oid: int, wait_seconds: float) -> bool:
+    """Whether the lock could be taken within the time, polled with growing and uneven pauses."""
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    pause, longest = _POLL_SECONDS
+    while not await _tried(conn, oid):
+        if asyncio.get_running_loop().time() >= deadline:
+            return False
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        pause = min(2 * pause, longest)
+    return True
+
+
+async def _tried(conn: asyncpg.Connection, oid: int) -> bool:
+    # An oid is unsigned and the function's argument is not: the same 32 bits, read as signed.
+    key = oid - 2**32 if oid >= 2**31 else oid
+    return bool(await conn.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1, $2)", CLASS, key))

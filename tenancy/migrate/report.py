@@ -1,0 +1,144 @@
+"""What came of it, as values, exit codes, lines for people and JSON objects; pure."""
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from signal import SIGTERM
+from uuid import UUID
+
+from tenancy.errors import MigrationError
+from tenancy.migrate.chain import Verdict
+from tenancy.migrate.files import Stage
+from tenancy.migrate.records import Failure, Survey
+
+
+class Exit(IntEnum):
+    """Exit codes of the command; an interrupted one ends with 128 + the signal's number."""
+
+    CURRENT = 0
+    FAULT = 1
+    USAGE = 2
+    FAILED = 3
+    ENVIRONMENT = 4
+    PENDING = 5
+    REFUSED = 6
+    LOCKED = 75  # EX_TEMPFAIL, sysexits.h
+
+
+class Outcome(StrEnum):
+    """What came of one schema."""
+
+    APPLIED = "applied"
+    CURRENT = "current"  # somebody else was faster
+    AHEAD = "ahead"
+    GONE = "gone"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+class Ending(StrEnum):
+    """What came of a run; the values of ``tenancy.runs.outcome``."""
+
+    CURRENT = "current"
+    FAILED = "failed"
+    REFUSED = "refused"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one schema.
+
+    Attributes:
+        applied: versions applied to it in this run, also where a later one failed.
+        failure: where the outcome is failed.
+        reason: in words, where the outcome is ahead, gone or refused.
+    """
+
+    stage: Stage
+    schema: str
+    tenant: str | None
+    outcome: Outcome
+    applied: tuple[str, ...] = ()
+    failure: Failure | None = None
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def named(self) -> str:
+        """The tenant's slug with its schema, or the name of a schema that is no tenant's."""
+        return f"{self.tenant} ({self.schema})" if self.tenant else self.schema
+
+    @property
+    def why(self) -> str:
+        """The failure or the reason in words."""
+        return str(self.failure) if self.failure else self.reason
+
+    @property
+    def faulty(self) -> bool:
+        """Whether somebody has to look at it."""
+        return self.outcome in {Outcome.FAILED, Outcome.REFUSED}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run.
+
+    Attributes:
+        results: one for each schema that was not at the target.
+        left: schemas known to be behind that the run did not come to.
+    """
+
+    run_id: UUID
+    results: tuple[Result, ...]
+    seconds: float
+    left: int = 0
+    interrupted: bool = False
+
+    @property
+    def ending(self) -> Ending:
+        """The whole in one word; what asks for a person comes first."""
+        outcomes = {result.outcome for result in self.results}
+        if self.interrupted:
+            return Ending.INTERRUPTED
+        if Outcome.REFUSED in outcomes:
+            return Ending.REFUSED
+        return Ending.FAILED if Outcome.FAILED in outcomes else Ending.CURRENT
+
+    def exit_code(self, signal: int = SIGTERM) -> int:
+        """Return the command's exit code, where *signal* is what interrupted it."""
+        if self.ending is Ending.INTERRUPTED:
+            return 128 + signal
+        return Exit[self.ending.name]
+
+    def raise_for_failures(self) -> None:
+        """Pass if every schema is at the target or ahead of it.
+
+        Raises:
+            MigrationError: says why the first one is not, and how many are not.
+        """
+        if self.ending is Ending.CURRENT:
+            return
+        first = [f"{result.named}: {result.why}" for result in self.results if result.faulty][:1]
+        raise MigrationError("; ".join([summary(self), *first]))
+
+
+def summary(report: Report) -> str:
+    """Return the run in one line."""
+    counts = Counter(result.outcome for result in report.results)
+    parts = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
+    parts += [f"{report.left} left"] if report.left else []
+    words = {
+        Ending.CURRENT: "all at the target",
+        Ending.FAILED: "some failed",
+        Ending.REFUSED: "some refused",
+        Ending.INTERRUPTED: "interrupted",
+    }[report.ending]
+    return f"{words}: {', '.join(parts)}" if parts else words
+
+
+def survey_exit(found: Survey, *, check: bool) -> Exit:
+    """Return the exit code of `plan`; pending work is an error only for a *check*."""
+    if found.refused:
+        return Exit.REFUSED
+    return Exit.PENDING if check and found.of(Verdict.BEHIND) else Exit.CURRENT

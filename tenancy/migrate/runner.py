@@ -1,0 +1,170 @@
+"""One schema's way to the target: lock, read the ledger, and one transaction per file."""
+
+from uuid import UUID
+
+import asyncpg
+
+from tenancy.errors import DatabaseUnavailableError
+from tenancy.identifiers import quoted
+from tenancy.migrate import chain, ledger, lock, script
+from tenancy.migrate.chain import Position, Verdict
+from tenancy.migrate.files import Migration, Stage
+from tenancy.migrate.ledger import AlreadyAppliedError
+from tenancy.migrate.records import SchemaRef
+from tenancy.migrate.script import MigrationFailedError
+from tenancy.migrate.session import Session, backoff, is_lost
+
+CONTENTION_ATTEMPTS = 8  # at 2 s of lock_timeout each, about half a minute
+LOST_ATTEMPTS = 3  # few: a file that brings the server down would do so each time
+
+_CONTENTION = {"55P03", "40P01", "40001"}  # lock timeout, deadlock, serialization
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+
+async def apply(
+    conn: asyncpg.Connection,
+    schema: SchemaRef,
+    migration: Migration,
+    run_id: UUID | None,
+    *,
+    shared: str,
+) -> None:
+    """Apply *migration* to *schema* in the open transaction; when that commits, both are there.
+
+    The ledger's row goes first: whoever comes second waits for it, and then does nothing twice. The
+    checkpoint goes last, so that a file which ended the transaction has none.
+
+    Raises:
+        AlreadyAppliedError: the ledger has it.
+        MigrationFailedError: a statement failed, or left its scope.
+    """
+    role = await ledger.record(conn, schema, migration, run_id)
+    await script.run(conn, schema, migration, shared=shared, role=role)
+    if migration.stage is Stage.SHARED:
+        await conn.execute(readable(schema.name))
+    await ledger.advance(conn, schema, migration)
+
+
+def readable(shared: str) -> str:
+    """Return the SQL that lets everybody who may connect read the shared schema, and no more."""
+    schema = quoted(shared)
+    return (
+        f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC; GRANT USAGE ON SCHEMA {schema} TO PUBLIC; "
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO PUBLIC; "
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO PUBLIC"
+    )
+
+
+class Upgrade:
+    """One schema being brought to the end of its stage's files.
+
+    Attributes:
+        applied: versions that this upgrade has applied and committed, also when it failed later.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        schema: SchemaRef,
+        migrations: tuple[Migration, ...],
+        run_id: UUID | None,
+        *,
+        shared: str,
+    ) -> None:
+        self.applied: list[str] = []
+        self._session = session
+        self._schema = schema
+        self._migrations = migrations
+        self._run_id = run_id
+        self._shared = shared
+        self._at: Migration | None = None
+        self._unsure = False  # whether the COMMIT of `_at` was sent and not answered
+
+    async def run(self) -> Position:
+        """Apply what is pending, again where that can help; return where the schema stands then.
+
+        Raises:
+            MigrationFailedError: a file failed, or contention went on for too long.
+            LockHeldError: somebody else is at this schema.
+            DatabaseUnavailableError: the server cannot be reached.
+        """
+        attempt = 0
+        while True:
+            done = len(self.applied)
+            try:
+                return await self._locked()
+            except Exception as error:
+                attempt = attempt + 1 if len(self.applied) == done else 1
+                if attempt >= _attempts(error):
+                    raise self._final(error) from error
+                if is_lost(error):
+                    self._session.discard()
+            await backoff(attempt)
+
+    async def _locked(self) -> Position:
+        conn = await self._session.connection()
+        async with lock.held(conn, self._schema.oid):
+            position = await self._position(conn)
+            while position.verdict is Verdict.BEHIND:
+                await self._step(conn, position.pending[0])
+                position = await self._position(conn)
+            return position
+
+    async def _position(self, conn: asyncpg.Connection) -> Position:
+        digest = await ledger.digest(conn, self._schema)
+        found = chain.position(self._migrations, digest)
+        if found is None:
+            applied = await ledger.applied(conn, self._schema.oid)
+            found = chain.difference(self._migrations, digest, applied)
+        if (
+            self._unsure
+            and self._at
+            and not found.verdict.refused
+            and self._at not in found.pending
+        ):
+            self.applied.append(self._at.version)  # the lost COMMIT had arrived
+        self._unsure = False
+        return found
+
+    async def _step(self, conn: asyncpg.Connection, migration: Migration) -> None:
+        self._at = migration
+        await conn.execute(_BEGIN)
+        await apply(conn, self._schema, migration, self._run_id, shared=self._shared)
+        self._unsure = True
+        await _commit(conn, migration)
+        self._unsure = False
+        self.applied.append(migration.version)
+        await self._session.forget()
+
+    def _final(self, error: Exception) -> Exception:
+        """Return *error* as what the caller is told: of this schema where it is known to be so."""
+        if isinstance(error, AlreadyAppliedError) and self._at is not None:
+            reason = (
+                f"{error}, but its checkpoint says otherwise: did the file end its transaction?"
+            )
+            return MigrationFailedError(script.failed(self._at, AlreadyAppliedError(reason)))
+        if self._at is not None and (is_lost(error) or isinstance(error, asyncpg.PostgresError)):
+            return MigrationFailedError(script.failed(self._at, error))
+        if is_lost(error):
+            return DatabaseUnavailableError("the connection is lost again and again")
+        return error
+
+
+async def _commit(conn: asyncpg.Connection, migration: Migration) -> None:
+    status = await conn.execute("COMMIT", timeout=script.timeout_seconds(migration))
+    if status != "COMMIT":
+        raise MigrationFailedError(
+            script.failed(migration, RuntimeError(f"the server answered {status} to COMMIT"))
+        )
+
+
+def _attempts(error: Exception) -> int:
+    """Return how often to try in all where *error* ended the last attempt."""
+    cause = error.__cause__ if isinstance(error, MigrationFailedError) else error
+    if cause is None:
+        return 0
+    if is_lost(cause) or isinstance(cause, AlreadyAppliedError):
+        return LOST_ATTEMPTS
+    sqlstate = getattr(cause, "sqlstate", None)
+    torn = sqlstate == "XX000" and "tuple concurrently" in str(cause.args[0])
+    return CONTENTION_ATTEMPTS if torn or sqlstate in _CONTENTION else 0
