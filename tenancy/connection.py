@@ -164,8 +164,9 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
 async def give_back(conn: PoolConnectionProxy) -> bool:
     """Give *conn* back to its pool if it is clean; return whether it was.
 
-    asyncpg's own release runs in a task, so that a cancellation cannot stop the reset half-way. After
-    `ForgetfulConnection.leave` there is nothing to reset and nothing here waits: no task is needed.
+    asyncpg's own release runs in a task, so that a cancellation cannot stop the reset half-way.
+    After `ForgetfulConnection.leave` there is nothing to reset, nothing here waits, and the task
+    is saved.
     """
     inner: ForgetfulConnection | None = conn._con
     if inner is None or not inner.is_clean:

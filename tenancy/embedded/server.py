@@ -29,8 +29,8 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # answered N or S ("Message Form
 
 # Its stdin is a pipe from the owner; a newline or the pipe's end says: stop. Its stdout is the file
 # `lock`, which becomes the server's stdin, so that both hold it. INT is repeated: a process in sh's
-# background ignores it until it sets handlers of its own. QUIT comes last: PostgreSQL 18.4 may never
-# stop if INT finds it recovering from a child's kill -9.
+# background ignores it until it sets handlers of its own. QUIT is for PostgreSQL 18.4, which may
+# never end if INT finds it recovering from a child's kill -9.
 _WATCHDOG = """
 log=$1 sockets=$2 patience=$3; shift 3
 exec 3<&0
