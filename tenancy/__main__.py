@@ -1,4 +1,4 @@
-"""`python -m tenancy`: serve, tenants, migrate."""
+"""`python -m tenancy`: serve, tenants, migrate, settings."""
 
 import asyncio
 import json
@@ -14,16 +14,12 @@ from rich.table import Table
 from tenancy import embedded, provision
 from tenancy import serve as serving
 from tenancy import settings as settings_module
-from tenancy.errors import DatabaseSetupError, DatabaseUnavailableError, SettingsError, TenancyError
+from tenancy.exits import exit_codes
 from tenancy.migrate.__main__ import migrate_group
 from tenancy.provision import Administrator, Profile
 from tenancy.settings import Settings
 
 Result = TypeVar("Result")
-
-EXIT_REFUSED = 1
-EXIT_SETTINGS = 2
-EXIT_ENVIRONMENT = 4
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +31,7 @@ def cli() -> None:
     PostgreSQL is started for the time of the command.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("hypercorn.error").propagate = False  # it has a handler of its own
 
 
 @cli.command()
@@ -153,20 +150,9 @@ cli.add_command(migrate_group, "migrate")
 
 
 def main() -> None:
-    """Run the command line; one clear line and an exit code for every error of ours."""
-    try:
+    """Run the command line."""
+    with exit_codes():
         cli(prog_name="python -m tenancy")
-    except SettingsError as error:
-        _fail(error, EXIT_SETTINGS)
-    except (DatabaseSetupError, DatabaseUnavailableError) as error:
-        _fail(error, EXIT_ENVIRONMENT)
-    except TenancyError as error:
-        _fail(error, EXIT_REFUSED)
-
-
-def _fail(error: TenancyError, code: int) -> None:
-    click.echo(f"tenancy: {error}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ class HTTPConnection(ASGIHTTPConnection):
 
 def _cancellation() -> TenancyError:
     """Return what the client is told: never "not saved" once a COMMIT was sent."""
-    if tenant.has_committed():
+    if tenant.commit_was_sent():
         return CommitUnknownError("the request was cancelled at shutdown, after a COMMIT was sent")
     return ShuttingDownError("the request was cancelled at shutdown")
 

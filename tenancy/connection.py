@@ -16,19 +16,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
-# A server or network that went away, as opposed to one that answered.
-LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.IdleSessionTimeoutError,
-    asyncpg.TooManyConnectionsError,
-    OSError,  # TimeoutError is one
-)
+from tenancy.identifiers import literal
 
 # Everything a session can remember, as utility statements where there is one: they cost the server
 # a few microseconds each, a SELECT tens.
@@ -36,6 +24,9 @@ FORGET = (
     "CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; "
     "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL"
 )
+
+_NO_STATEMENT = re.compile(r"(?:\s|;|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)*")
+_COPY_FROM_STDIN = re.compile(r"(?:^|;)\s*copy\b[^;]*\bfrom\s+stdin\b", re.IGNORECASE)
 
 # A statement that begins so and holds no second one cannot PREPARE.
 _PLAIN = re.compile(r"\s*(?:select|insert|update|delete|merge|with|values|table)\b", re.IGNORECASE)
@@ -49,6 +40,7 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         self._clean = True
         self._entered = False
         self._tampered = False
+        self._shape = ""
         self.may_have_prepared = False
 
     @property
@@ -56,10 +48,11 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         """Whether it remembers nothing, so that `reset` has nothing to do."""
         return self._clean and not self._listeners and not self.is_closed()
 
-    async def enter(self, sql: str, *, readonly: bool, isolation: str | None) -> None:
-        """Begin a transaction by *sql*, in one round trip."""
+    async def enter(self, sql: str, *, readonly: bool, isolation: str | None, shape: str) -> None:
+        """Begin a transaction by *sql*, in one round trip; see `pool.Entry`."""
         self._clean = False
         await super().execute(sql)
+        self._shape = shape
         self.may_have_prepared = False
         self._entered = True
         # Without it asyncpg refuses conn.transaction(), a savepoint here, in a transaction it did
@@ -101,10 +94,11 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         text under its name, which the next tenant's query would then run.
         """
         names = ",".join(s.name for s in self._stmt_cache.iter_statements() if not s.closed)
+        ours = f"{literal(f'{{{names}}}')}::pg_catalog.text[]"
         return (
             "CAST(CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() WHERE from_sql)"
-            f" OR EXISTS (SELECT FROM pg_catalog.unnest('{{{names}}}'::pg_catalog.text[]) AS ours"
-            " WHERE ours NOT IN (SELECT name FROM pg_catalog.pg_prepared_statement()))"
+            f" OR EXISTS (SELECT FROM pg_catalog.unnest({ours}) AS own"
+            " WHERE own NOT IN (SELECT name FROM pg_catalog.pg_prepared_statement()))"
             " THEN 'tenancy: prepared statements were tampered with' ELSE '0/0' END"
             " AS pg_catalog.pg_lsn)"
         )
@@ -112,7 +106,13 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
     # Ways to the server. Each notes whether it could have PREPAREd something.
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
-        """As asyncpg's; an empty text is refused, because asyncpg fails on it obscurely."""
+        """As asyncpg's, but for two texts that it would fail or hang on."""
+        if _NO_STATEMENT.fullmatch(query):
+            raise ValueError("the text holds no statement")
+        if not args and _COPY_FROM_STDIN.search(query):
+            raise ValueError(
+                "COPY FROM STDIN: use conn.copy_to_table or conn.copy_records_to_table"
+            )
         self._clean = False
         if not args and not (_PLAIN.match(query) and ";" not in query):
             self.may_have_prepared = True
@@ -123,7 +123,10 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         self._clean = False
         if not _PLAIN.match(query):
             self.may_have_prepared = True
-        return await super()._get_statement(query, *args, **kwargs)
+        # asyncpg caches by the text alone. A tenant one migration ahead may have another result for
+        # it, which fails inside a transaction, where asyncpg cannot prepare it again.
+        text = f"/*{self._shape}*/ {query}" if self._shape else query
+        return await super()._get_statement(text, *args, **kwargs)
 
     async def _copy_out(self, *args: Any) -> Any:
         self._clean, self.may_have_prepared = False, True

@@ -16,12 +16,14 @@ class TenancyError(Exception):
         status: HTTP status that answers a request which ends with this error.
         title: the only words a client sees.
         retry_after_seconds: sent as ``Retry-After`` where set.
+        exit_code: of a command that ends with this error; `exits.Exit` names them.
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The server failed to answer this request."
     retry_after_seconds: ClassVar[int | None] = None
+    exit_code: ClassVar[int] = 1
 
 
 # Names and settings
@@ -31,6 +33,7 @@ class SettingsError(TenancyError):
     """The environment or a ``.env`` file does not describe a runnable service."""
 
     code = "invalid_settings"
+    exit_code = 2
 
 
 class InvalidIdentifierError(TenancyError, ValueError):
@@ -43,6 +46,7 @@ class InvalidSlugError(TenancyError, ValueError):
     """A slug that cannot be one DNS label of a tenant."""
 
     code = "invalid_slug"
+    exit_code = 2
     status = 422
     title = "This slug cannot be used."
 
@@ -51,6 +55,7 @@ class InvalidDomainError(TenancyError, ValueError):
     """A name that cannot be a tenant's custom domain."""
 
     code = "invalid_domain"
+    exit_code = 2
     status = 422
     title = "This domain cannot be used."
 
@@ -78,6 +83,7 @@ class UnknownTenantError(TenancyError, LookupError):
     """No tenant has this name: never was, reserved, or deleted; the answer is the same."""
 
     code = "unknown_tenant"
+    exit_code = 2
     status = 404
     title = "There is nothing at this address."
 
@@ -133,6 +139,7 @@ class DatabaseSetupError(TenancyError):
     """The server or a role is not set up for what is asked; the message says what to run."""
 
     code = "database_setup"
+    exit_code = 4
     status = 503
     title = "The service is not ready."
     retry_after_seconds = 5
@@ -151,6 +158,7 @@ class DatabaseUnavailableError(TenancyError):
     """The server cannot be reached, or the connection was lost before COMMIT: nothing was saved."""
 
     code = "database_unavailable"
+    exit_code = 4
     status = 503
     title = "The service is temporarily unavailable; nothing was saved."
     retry_after_seconds = 1
@@ -201,6 +209,7 @@ class SlugTakenError(TenancyError):
     """Another tenant has this slug."""
 
     code = "slug_taken"
+    exit_code = 6
     status = 409
     title = "This slug is taken."
 
@@ -209,6 +218,7 @@ class DomainTakenError(TenancyError):
     """Another tenant has this domain."""
 
     code = "domain_taken"
+    exit_code = 6
     status = 409
     title = "This domain is taken."
 
@@ -226,15 +236,18 @@ class MigrationFileError(MigrationError):
     """A migration file, or the folder it is in, is not acceptable."""
 
     code = "migration_file"
+    exit_code = 6
 
 
 class MigrationRefusedError(MigrationError):
     """Applying would contradict what was applied before: a changed file, a gap, a wrong order."""
 
     code = "migration_refused"
+    exit_code = 6
 
 
 class EmbeddedServerError(TenancyError):
     """The embedded PostgreSQL cannot be started, reached or stopped."""
 
     code = "embedded_server"
+    exit_code = 4

@@ -75,11 +75,8 @@ class Tenancy:
         """
         pool = await Pool.open(self.settings, self._connection_init)
         try:
-            conn = await pool.acquire()
-            try:
+            async with pool.connection() as conn:
                 await preflight.check(conn, self.settings)
-            finally:
-                await pool.release(conn)
         except BaseException:
             await pool.close()
             raise
@@ -119,7 +116,9 @@ class Tenancy:
                 if str(error) != said:
                     _log.error("not ready: %s", error)
                     said = str(error)
-                await asyncio.sleep(RESTART_SECONDS)
+            except Exception:  # noqa: BLE001 - an application's own, in connection_init
+                _log.exception("not ready")
+            await asyncio.sleep(RESTART_SECONDS)
 
     # Tenants and their transactions
 
@@ -160,7 +159,8 @@ class Tenancy:
     ) -> AsyncIterator[PoolConnectionProxy]:
         """Yield asyncpg's connection inside one transaction of a tenant; commit at the block's end.
 
-        An exception out of the block rolls back. `tenancy.transaction` has the details and errors.
+        An exception out of the block rolls back. `tenancy.transaction.transaction` has the details
+        and more errors.
 
         Args:
             of: a tenant, or its slug, for scripts and jobs; by default the one this task serves.
@@ -170,21 +170,26 @@ class Tenancy:
         Raises:
             NoTenantError: this task serves none and none is named.
             TenantMismatchError: this task serves another.
+            UnknownTenantError, TenantSuspendedError, TenantNotReadyError: of the one that is named.
             NotStartedError: `start` has not been called.
         """
         whose = await self._named(of)
         scope = Scope(
             schemas=(whose.schema, self.settings.shared_schema),
-            role=whose.schema if self.settings.isolation is Isolation.ROLE else None,
+            role=self._role_of(whose),
             readonly=readonly or whose.state is State.READ_ONLY,
             isolation=isolation,
+            shape=whose.version or "",
         )
         async with transaction(self.pool, scope) as conn:
             yield conn
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[PoolConnectionProxy]:
-        """Yield a connection inside a read-only transaction that sees the shared schema alone."""
+        """Yield a connection inside a read-only transaction whose path is the shared schema alone.
+
+        With the login's own rights and no tenant: for operators' code.
+        """
         scope = Scope(schemas=(self.settings.shared_schema,), readonly=True)
         async with transaction(self.pool, scope) as conn:
             yield conn
@@ -192,7 +197,11 @@ class Tenancy:
     async def _named(self, of: Tenant | str | None) -> Tenant:
         if of is None:
             return tenant.current()
-        return tenant.admit(registry.servable(await self.find(of) if isinstance(of, str) else of))
+        named = await self.find(of) if isinstance(of, str) else of
+        return tenant.admit(registry.servable(named))
+
+    def _role_of(self, whose: Tenant) -> str | None:
+        return whose.schema if self.settings.isolation is Isolation.ROLE else None
 
     @property
     def pool(self) -> Pool:
@@ -202,10 +211,7 @@ class Tenancy:
             NotStartedError: there are none.
         """
         if self._pool is None:
-            raise NotStartedError(
-                "tenancy is not started: use `async with Tenancy() as tenancy`, or serve the "
-                "application; if it is being served, the log says why it is not ready"
-            )
+            raise _not_started()
         return self._pool
 
     @property
@@ -215,7 +221,9 @@ class Tenancy:
         Raises:
             NotStartedError: as `pool`.
         """
-        return self._registry or Registry(self.pool, self.settings)
+        if self._registry is None:
+            raise _not_started()
+        return self._registry
 
     # Applications
 
@@ -278,6 +286,13 @@ class Tenancy:
             except NotStartedError as error:
                 self._readiness = Readiness(now, reason=error.code)
         return self._readiness.status, self._readiness.body
+
+
+def _not_started() -> NotStartedError:
+    return NotStartedError(
+        "tenancy is not started: use `async with Tenancy() as tenancy`, or serve the application; "
+        "if it is being served, the log says why it is not ready"
+    )
 
 
 async def _answer(error: Exception) -> Response:

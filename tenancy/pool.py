@@ -2,32 +2,53 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from tenancy.connection import LOST, ForgetfulConnection, discard, give_back
+from tenancy.connection import ForgetfulConnection, discard, give_back
 from tenancy.errors import (
     DatabaseSetupError,
     DatabaseUnavailableError,
     NotStartedError,
     PoolExhaustedError,
 )
-from tenancy.settings import Settings
+from tenancy.faults import LOST, connecting, reason
+from tenancy.settings import Settings, variable
 
 _log = logging.getLogger(__name__)
 
 Init = Callable[[asyncpg.Connection], Awaitable[None]]
 
-MAX_ENTER_TRIES = 3
+MAX_TRIES = 3
 CLOSE_TIMEOUT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
+_DATABASE_URL = variable("database_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a transaction begins.
+
+    Attributes:
+        sql: the whole way in, one message.
+        readonly, isolation: what *sql* says of them, for asyncpg's savepoints.
+        shape: names the version of the tables; statements are cached for each shape apart.
+    """
+
+    sql: str
+    readonly: bool = False
+    isolation: str | None = None
+    shape: str = ""
+
 
 class Pool:
-    """The connections of one process, handed out inside a transaction that has already begun."""
+    """The connections of one process."""
 
     def __init__(self, pool: asyncpg.Pool, acquire_timeout_seconds: float) -> None:
         self._pool = pool
@@ -38,10 +59,11 @@ class Pool:
         """Connect ``pool_min_size`` times.
 
         Raises:
+            SettingsError: the address cannot be read.
             DatabaseUnavailableError: the server does not answer.
             DatabaseSetupError: it does, and refuses this login or database.
         """
-        try:
+        with connecting(_DATABASE_URL):
             pool = await asyncpg.create_pool(
                 settings.dsn,
                 min_size=settings.pool_min_size,
@@ -49,79 +71,95 @@ class Pool:
                 connection_class=ForgetfulConnection,
                 init=init,
                 timeout=settings.pool_acquire_timeout_seconds,
-                # The server gives up first, and says why; this is for a network that swallows
-                # packets.
+                # The server gives up first, and says why; this is for a network that is a hole.
                 command_timeout=settings.statement_timeout_seconds + 1,
                 server_settings=_session(settings),
             )
-        except Exception as error:
-            raise translated(error) or error from error
         return cls(pool, settings.pool_acquire_timeout_seconds)
 
-    async def enter(
-        self, sql: str, *, readonly: bool = False, isolation: str | None = None
-    ) -> PoolConnectionProxy:
-        """Take a connection and begin a transaction on it by *sql*; give it back by `release`.
+    async def enter(self, entry: Entry) -> PoolConnectionProxy:
+        """Take a connection and begin a transaction on it; give it back by `release`.
 
-        A pooled connection may have died idle: *sql* is also the probe. Where it finds a dead one
-        nothing has run, so that one is closed and another taken, within the acquire timeout.
+        A pooled connection may have died idle: the way in is also the probe. Where it finds a dead
+        one nothing has run, so that one is closed and another taken, within the acquire timeout.
 
         Raises:
             PoolExhaustedError: all connections stayed busy for the acquire timeout.
             DatabaseUnavailableError: the server cannot be reached.
             DatabaseSetupError: it refuses the login, or the role to become.
         """
-        deadline = asyncio.get_running_loop().time() + self._acquire_timeout_seconds
-        for remaining in reversed(range(MAX_ENTER_TRIES)):
-            conn = await self.acquire(deadline)
+        deadline = self._deadline()
+        for tries_left in reversed(range(MAX_TRIES)):
+            conn = await self._acquire(deadline)
             try:
-                await conn.enter(sql, readonly=readonly, isolation=isolation)
+                await conn.enter(
+                    entry.sql,
+                    readonly=entry.readonly,
+                    isolation=entry.isolation,
+                    shape=entry.shape,
+                )
             except asyncio.CancelledError:
                 await self.release(conn)
                 raise
-            except Exception as error:
+            except LOST as error:
                 discard(conn)
-                if not (remaining and isinstance(error, LOST)):
-                    raise translated(error) or error from error
+                if not tries_left:
+                    raise _lost(error) from error
+            except (
+                asyncpg.InsufficientPrivilegeError,
+                asyncpg.InvalidParameterValueError,
+            ) as error:
+                discard(conn)
+                raise DatabaseSetupError(
+                    "the login may not become the tenant's role: run `python -m tenancy tenants "
+                    "grant`, or set TENANCY_ISOLATION=schema"
+                ) from error
+            except BaseException:
+                discard(conn)
+                raise
             else:
                 return conn
-        raise AssertionError("unreachable: the last try returns or raises")
+        raise AssertionError  # the last try returns or raises
 
-    async def acquire(self, deadline: float | None = None) -> PoolConnectionProxy:
-        """Take a connection as it is: the login's own role, an empty path, no transaction.
+    async def read(self, sql: str, *args: object) -> Sequence[asyncpg.Record]:
+        """Return the rows of one query that changes nothing, as the login itself, with no tenant.
+
+        Raises:
+            PoolExhaustedError, DatabaseUnavailableError: nobody could be asked, several times.
+        """
+        deadline = self._deadline()
+        for tries_left in reversed(range(MAX_TRIES)):
+            try:
+                async with self.connection(deadline) as conn:
+                    rows: Sequence[asyncpg.Record] = await conn.fetch(sql, *args)
+                    return rows
+            except LOST as error:
+                if not tries_left:
+                    raise _lost(error) from error
+        raise AssertionError  # the last try returns or raises
+
+    @asynccontextmanager
+    async def connection(self, deadline: float | None = None) -> AsyncIterator[PoolConnectionProxy]:
+        """Yield a connection as it is: the login's own role, an empty path, no transaction.
 
         Args:
             deadline: loop time after which to give up; by default the acquire timeout from now.
 
         Raises:
-            As `enter`.
+            PoolExhaustedError, DatabaseUnavailableError: as `enter`.
         """
-        now = asyncio.get_running_loop().time()
-        remaining = (
-            self._acquire_timeout_seconds if deadline is None else max(deadline - now, 0.001)
-        )
+        conn = await self._acquire(deadline or self._deadline())
         try:
-            return await self._pool.acquire(timeout=remaining)
-        except TimeoutError as error:
-            if self._pool.get_size() < self._pool.get_max_size():
-                raise DatabaseUnavailableError(
-                    "the database did not accept a connection"
-                ) from error
-            raise PoolExhaustedError(
-                f"no connection became free within {self._acquire_timeout_seconds} s: all "
-                f"{self._pool.get_max_size()} are busy (TENANCY_POOL_MAX_SIZE)"
-            ) from error
-        except Exception as error:
-            raise translated(error) or error from error
+            yield conn
+        finally:
+            await self.release(conn)
 
     async def release(self, conn: PoolConnectionProxy) -> None:
         """Give *conn* back; it forgets, or is closed. Goes on when the caller is cancelled."""
         try:
             if not await give_back(conn):
                 await self._pool.release(conn, timeout=CLOSE_TIMEOUT_SECONDS)
-        except Exception:  # noqa: BLE001 - see below
-            # Whatever was to be saved is saved, or was reported; the pool has closed the
-            # connection.
+        except Exception:  # noqa: BLE001 - what was to be saved is saved, or was reported
             _log.warning("a connection could not be reset and is closed", exc_info=True)
             discard(conn)
 
@@ -130,9 +168,7 @@ class Pool:
         try:
             await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT_SECONDS)
         except TimeoutError:
-            _log.warning(
-                "connections still in use at shutdown were closed: nothing they did is saved"
-            )
+            _log.warning("connections still in use at shutdown are closed: the server rolls back")
             self._pool.terminate()
 
     @property
@@ -145,43 +181,46 @@ class Pool:
         """Open connections that serve nobody."""
         return int(self._pool.get_idle_size())
 
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._acquire_timeout_seconds
 
-async def connect(dsn: str, application_name: str) -> asyncpg.Connection:
+    async def _acquire(self, deadline: float) -> PoolConnectionProxy:
+        remaining = max(deadline - asyncio.get_running_loop().time(), 0.001)
+        if self._pool.is_closing():
+            raise NotStartedError("the pool is closed: the service is stopping")
+        try:
+            with connecting(_DATABASE_URL):
+                return await self._pool.acquire(timeout=remaining)
+        except DatabaseUnavailableError as error:
+            if self.size < self._pool.get_max_size() or not _timed_out(error):
+                raise
+            raise PoolExhaustedError(
+                f"no connection became free within {self._acquire_timeout_seconds} s: all "
+                f"{self.size} are busy (TENANCY_POOL_MAX_SIZE)"
+            ) from error
+
+
+async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
     """Return one connection outside of any pool, with an empty path, for work on the catalog.
 
     Raises:
-        DatabaseUnavailableError: the server does not answer.
-        DatabaseSetupError: it refuses this login or database.
+        SettingsError, DatabaseUnavailableError, DatabaseSetupError: as `faults.connecting`.
     """
-    session = {"application_name": application_name, "search_path": ""}
-    try:
+    dsn = settings.admin_dsn if as_admin else settings.dsn
+    name = "admin_database_url" if as_admin and settings.admin_database_url else "database_url"
+    session = {"application_name": "tenancy admin", "search_path": ""}
+    with connecting(variable(name)):
         return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=session)
-    except Exception as error:
-        raise translated(error) or error from error
 
 
-def translated(error: Exception) -> Exception | None:
-    """Return our error for a failure to connect or to begin; None for any other."""
-    if isinstance(
-        error,
-        asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidCatalogNameError,
-    ):
-        return DatabaseSetupError(
-            "the database refuses this login or has no such database: check TENANCY_DATABASE_URL"
-        )
-    if isinstance(error, asyncpg.InsufficientPrivilegeError | asyncpg.InvalidParameterValueError):
-        return DatabaseSetupError(
-            "the login may not become the tenant's role: run `python -m tenancy tenants grant`, "
-            "or set TENANCY_ISOLATION=schema"
-        )
-    if isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error):
-        return NotStartedError("the pool is closed: the service is stopping")
-    if isinstance(error, LOST):
-        return DatabaseUnavailableError(
-            f"the database does not answer ({type(error).__name__}): see whether it runs, and "
-            "where TENANCY_DATABASE_URL points"
-        )
-    return None
+def _lost(error: Exception) -> DatabaseUnavailableError:
+    return DatabaseUnavailableError(
+        f"the connection to the database was lost ({reason(error)}): nothing has run"
+    )
+
+
+def _timed_out(error: DatabaseUnavailableError) -> bool:
+    return isinstance(error.__cause__, TimeoutError)
 
 
 def _session(settings: Settings) -> dict[str, str]:

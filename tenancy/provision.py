@@ -18,10 +18,10 @@ from tenancy.errors import (
 )
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
 from tenancy.pool import connect
+from tenancy.preflight import CATALOG_TABLES
 from tenancy.settings import Isolation, Settings
 from tenancy.tenant import State, Tenant
 
-READABLE_CATALOG = ("tenants", "domains", "checkpoints")
 ROLE_OPTIONS_SINCE = 16  # GRANT role ... WITH INHERIT, SET
 
 _PROFILE = """
@@ -72,7 +72,7 @@ async def administrator(settings: Settings) -> AsyncIterator["Administrator"]:
         DatabaseUnavailableError: the server does not answer.
         DatabaseSetupError: it refuses a login.
     """
-    conn = await connect(settings.admin_dsn, "tenancy admin")
+    conn = await connect(settings, as_admin=True)
     try:
         yield Administrator(conn, settings, await _login_of_requests(settings))
     finally:
@@ -80,7 +80,7 @@ async def administrator(settings: Settings) -> AsyncIterator["Administrator"]:
 
 
 async def _login_of_requests(settings: Settings) -> str:
-    conn = await connect(settings.dsn, "tenancy admin")
+    conn = await connect(settings, as_admin=False)
     try:
         return str(await conn.fetchval("SELECT session_user::text"))
     finally:
@@ -121,7 +121,7 @@ class Administrator:
                 schema = identifiers.schema_name(slug)
                 await self._register(slug, schema, names)
                 await self._make_schema(schema)
-                await self._fill(schema, files)
+                await migrate.apply_all(self._conn, self._settings, schema, files.tenant)
         except asyncpg.InsufficientPrivilegeError as error:
             raise _lacking_right(self._settings) from error
         return await self.show(slug)
@@ -167,6 +167,8 @@ class Administrator:
             raise DatabaseSetupError(
                 "there is no registry yet: run `python -m tenancy.migrate`"
             ) from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise _lacking_right(self._settings) from error
         return tuple(map(_profile, rows))
 
     # The parts of `create`
@@ -200,9 +202,6 @@ class Administrator:
     async def _make_schema(self, schema: str) -> None:
         await self._conn.execute(f"CREATE SCHEMA {quoted(schema)}")
         await self._open_schema(schema)
-
-    async def _fill(self, schema: str, files: migrate.Files) -> None:
-        await migrate.apply_all(self._conn, self._settings, schema, files.tenant)
 
     # Rights. A tenant's role reads and writes rows, and no more: with TRIGGER or CREATE it could
     # plant a function that the migrator, who owns the tables, would run.
@@ -240,12 +239,12 @@ class Administrator:
             "SELECT name FROM unnest($1::text[]) AS name "
             "WHERE NOT has_schema_privilege($2, $3, 'USAGE') "
             "OR NOT has_table_privilege($2, $3 || '.' || name, 'SELECT')",
-            READABLE_CATALOG,
+            CATALOG_TABLES,
             self._login,
             CATALOG_SCHEMA,
         )
         if missing:  # a GRANT that changes nothing still fails beside another one
-            tables = ", ".join(f"{CATALOG_SCHEMA}.{name}" for name in READABLE_CATALOG)
+            tables = ", ".join(f"{CATALOG_SCHEMA}.{name}" for name in CATALOG_TABLES)
             await self._conn.execute(
                 f"GRANT USAGE ON SCHEMA {CATALOG_SCHEMA} TO {self._quoted_login}; "
                 f"GRANT SELECT ON {tables} TO {self._quoted_login}"

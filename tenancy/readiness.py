@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from tenancy.connection import LOST
 from tenancy.errors import TenancyError
 from tenancy.pool import Pool
 from tenancy.problems import problem
@@ -60,13 +59,9 @@ async def ask(pool: Pool) -> Readiness:
     """Ask the database, through *pool*, whether requests can be served."""
     expires_at = asyncio.get_running_loop().time() + TTL_SECONDS
     try:
-        conn = await pool.acquire()
-        try:
-            version = await conn.fetchval(_CATALOG_VERSION)
-        finally:
-            await pool.release(conn)
-    except (TenancyError, asyncpg.PostgresError, *LOST) as error:
+        rows = await pool.read(_CATALOG_VERSION)
+    except (TenancyError, asyncpg.PostgresError) as error:
         return Readiness(expires_at, reason=problem(error).code)
-    if version is None:
+    if not rows:
         return Readiness(expires_at, reason="catalog_missing")
-    return Readiness(expires_at, version, pool.size, pool.idle)
+    return Readiness(expires_at, rows[0]["version"], pool.size, pool.idle)

@@ -87,17 +87,14 @@ class Registry:
         return await asyncio.shield(task)  # one waiter's cancellation must not fail the others
 
     async def _ask(self, key: TenantKey) -> Tenant | None:
-        conn = await self._pool.acquire()
         try:
-            row = await conn.fetchrow(_BY[key.kind], key.name)
+            rows = await self._pool.read(_BY[key.kind], key.name)
         except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
             raise DatabaseSetupError(
                 "the registry is missing or may not be read: run `python -m tenancy.migrate` "
                 "and `python -m tenancy tenants grant`"
             ) from error
-        finally:
-            await self._pool.release(conn)
-        tenant = _tenant(row) if row is not None else None
+        tenant = _tenant(rows[0]) if rows else None
         self._remember(key, tenant)
         return tenant
 

@@ -46,39 +46,38 @@ class Serving:
 
     Attributes:
         tenant: whom it is for; None: an exempt view or a refused host.
-        commits: how many COMMITs were sent for it. Once there is one, a cancelled request can no
-            longer be answered "nothing was saved".
+        commit_sent: whether a COMMIT was sent for it. Then a cancelled request can no longer be
+            answered "nothing was saved".
     """
 
     tenant: Tenant | None
-    commits: int = 0
+    commit_sent: bool = False
 
 
 _serving: ContextVar[Serving | None] = ContextVar("tenancy.serving", default=None)
 
 
 @contextmanager
-def serving(tenant: Tenant | None) -> Iterator[Serving]:
+def serving(tenant: Tenant | None) -> Iterator[None]:
     """Serve *tenant* in this task, and in those it spawns, until the block ends."""
-    request = Serving(tenant)
-    token = _serving.set(request)
+    token = _serving.set(Serving(tenant))
     try:
-        yield request
+        yield
     finally:
         _serving.reset(token)
 
 
-def note_commit() -> None:
+def note_commit_sent() -> None:
     """Remember, for the request this task serves if any, that a COMMIT is on its way."""
     request = _serving.get()
     if request is not None:
-        request.commits += 1
+        request.commit_sent = True
 
 
-def has_committed() -> bool:
+def commit_was_sent() -> bool:
     """Whether a COMMIT was sent for the request this task serves."""
     request = _serving.get()
-    return request is not None and request.commits > 0
+    return request is not None and request.commit_sent
 
 
 def current() -> Tenant:

@@ -17,7 +17,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from tenancy import tenant
-from tenancy.connection import FORGET, LOST, discard, is_gone
+from tenancy.connection import FORGET, discard, is_gone
 from tenancy.errors import (
     CommitConflictError,
     CommitUnknownError,
@@ -26,8 +26,9 @@ from tenancy.errors import (
     ScopeBrokenError,
     TransactionFailedError,
 )
+from tenancy.faults import LOST
 from tenancy.identifiers import literal, quoted
-from tenancy.pool import Pool
+from tenancy.pool import Entry, Pool
 
 IsolationLevel = Literal["read_committed", "repeatable_read", "serializable"]
 
@@ -49,6 +50,7 @@ class Scope:
         role: whom to be inside; None: the login itself, as at level ``schema``.
         readonly: the server refuses writes.
         isolation: of the transaction; None: the server's default.
+        shape: version of the tables; see `pool.Entry`.
         marker: new in every transaction, so that a block's own ``COMMIT; BEGIN`` is noticed.
     """
 
@@ -56,12 +58,14 @@ class Scope:
     role: str | None = None
     readonly: bool = False
     isolation: IsolationLevel | None = None
+    shape: str = ""
     marker: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def entry(self) -> str:
+    def entry(self) -> Entry:
         """The way in."""
         mode = f"{_LEVELS[self.isolation]}{' READ ONLY' if self.readonly else ''}"
-        return f"BEGIN{mode}; {_entry(self.schemas, self.role)}'{self.marker}'"
+        sql = f"BEGIN{mode}; {_entry(self.schemas, self.role)}{literal(self.marker)}"
+        return Entry(sql, self.readonly, self.isolation, self.shape)
 
     def exit(self, also: str = "") -> str:
         """The way out: it fails, and so undoes everything, unless the scope is as it was entered.
@@ -72,8 +76,9 @@ class Scope:
         Args:
             also: a further check, as an item of a SELECT list with its comma.
         """
+        guard = f"{_guard(self.schemas, self.role)}{literal(self.marker)}"
         return (
-            f"SET CONSTRAINTS ALL IMMEDIATE; {_guard(self.schemas, self.role)}'{self.marker}'"
+            f"SET CONSTRAINTS ALL IMMEDIATE; {guard}"
             " THEN '0/0' ELSE 'tenancy: the scope was left' END AS pg_catalog.pg_lsn),"
             f" pg_catalog.pg_advisory_unlock_all(){also}; {FORGET}; COMMIT"
         )
@@ -122,7 +127,8 @@ async def transaction(pool: Pool, scope: Scope) -> AsyncIterator[PoolConnectionP
         NestedTransactionError: this task is inside such a block already.
         PoolExhaustedError, DatabaseUnavailableError, DatabaseSetupError: nothing has run.
         TransactionFailedError: a statement failed and its error was swallowed; nothing is saved.
-        ScopeBrokenError: the block committed, or changed path or role, by itself.
+        ScopeBrokenError: the block committed, changed path or role or touched PREPAREd statements
+            by itself, or a task of it still uses the connection.
         CommitConflictError: a deferred constraint refused; nothing is saved.
         CommitUnknownError: the connection was lost during COMMIT.
     """
@@ -132,7 +138,7 @@ async def transaction(pool: Pool, scope: Scope) -> AsyncIterator[PoolConnectionP
             "this task holds a transaction already: use conn.transaction() for a savepoint, "
             "or end the outer block first"
         )
-    conn = await pool.enter(scope.entry(), readonly=scope.readonly, isolation=scope.isolation)
+    conn = await pool.enter(scope.entry())
     _holder.set(task)
     try:
         yield conn
@@ -150,7 +156,7 @@ async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:
     if is_gone(conn):
         raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT)
     if not scope.readonly:
-        tenant.note_commit()
+        tenant.note_commit_sent()
     try:
         also = f", {conn.statements_are_ours()}" if conn.may_have_prepared else ""
         tag = await conn.leave(scope.exit(also))
@@ -160,6 +166,8 @@ async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:
             "let the error out, or put the statement into `async with conn.transaction()`"
         ) from error
     except asyncpg.InvalidTextRepresentationError as error:
+        if "tenancy: " not in str(error):
+            raise  # a deferred trigger's own
         discard(conn)
         raise ScopeBrokenError(
             "the block ended its transaction, changed search_path or role, or touched PREPAREd "

@@ -5,51 +5,23 @@ import contextlib
 import json
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
-import asyncpg
 import click
 
 from tenancy import embedded, migrate
 from tenancy import settings as settings_module
-from tenancy.errors import (
-    DatabaseSetupError,
-    DatabaseUnavailableError,
-    EmbeddedServerError,
-    MigrationFileError,
-    MigrationRefusedError,
-    SettingsError,
-    UnknownTenantError,
-)
+from tenancy.exits import exit_codes
 from tenancy.migrate import output
 from tenancy.migrate.fleet import GRACE_SECONDS, PARALLEL
-from tenancy.migrate.lock import LockHeldError
 from tenancy.migrate.progress import Bars
 from tenancy.migrate.records import Survey
-from tenancy.migrate.report import Exit, Report, Result, survey_exit
-from tenancy.migrate.script import MigrationFailedError
-from tenancy.migrate.session import is_lost
+from tenancy.migrate.report import Report, Result, survey_exit
 from tenancy.settings import Settings
 
 Answer = TypeVar("Answer")
-
-_EXITS: dict[Exit, tuple[type[BaseException], ...]] = {
-    Exit.USAGE: (SettingsError, UnknownTenantError),
-    Exit.REFUSED: (MigrationFileError, MigrationRefusedError),
-    Exit.LOCKED: (LockHeldError,),
-    Exit.FAILED: (MigrationFailedError,),
-    Exit.ENVIRONMENT: (
-        DatabaseSetupError,
-        DatabaseUnavailableError,
-        EmbeddedServerError,
-        asyncpg.InsufficientPrivilegeError,
-        asyncpg.InsufficientResourcesError,
-        asyncpg.ReadOnlySQLTransactionError,
-    ),
-}
 
 
 class _UpByDefault(click.Group):
@@ -128,7 +100,7 @@ def up(
                 watch=_print_result if as_json else bars.show,
             )
 
-    with _exit_codes(signals, debug=debug):
+    with exit_codes(signals, debug=debug):
         report = _answer(run)
         lines = (
             [json.dumps(output.report_object(report))] if as_json else output.report_lines(report)
@@ -147,7 +119,7 @@ def plan(tenants: tuple[str, ...], *, check: bool, as_json: bool, debug: bool) -
 
     Example: python -m tenancy.migrate plan --check
     """
-    with _exit_codes([], debug=debug):
+    with exit_codes(debug=debug):
         found = _answer(partial(migrate.plan, tenants=tenants))
         _print(_objects(found) if as_json else output.plan_lines(found))
         sys.exit(survey_exit(found, check=check))
@@ -162,7 +134,7 @@ def status(tenants: tuple[str, ...], *, as_json: bool, debug: bool) -> None:
 
     Example: python -m tenancy.migrate status --json
     """
-    with _exit_codes([], debug=debug):
+    with exit_codes(debug=debug):
         found = _answer(partial(migrate.status, tenants=tenants))
         _print(_objects(found) if as_json else output.status_lines(found))
 
@@ -194,36 +166,6 @@ def _stopping(signals: list[int]) -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-@contextlib.contextmanager
-def _exit_codes(signals: list[int], *, debug: bool) -> Iterator[None]:
-    """End the process with one clear line and the right code where the block fails."""
-    try:
-        yield
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        sys.exit(128 + (signals[0] if signals else signal.SIGINT))
-    except Exception as error:  # noqa: BLE001 - the last one to see it
-        if debug:
-            traceback.print_exc()
-        code = _exit(error)
-        fault = (
-            "" if code is not Exit.FAULT else f"a fault of the migrator, {type(error).__name__}: "
-        )
-        click.echo(f"tenancy: {fault}{_words(error)}", err=True)
-        sys.exit(code)
-
-
-def _exit(error: Exception) -> Exit:
-    for code, kinds in _EXITS.items():
-        if isinstance(error, kinds):
-            return code
-    return Exit.ENVIRONMENT if is_lost(error) else Exit.FAULT
-
-
-def _words(error: Exception) -> str:
-    # Without DETAIL, which str() of a server's error has: it holds rows.
-    return str(error.args[0] if isinstance(error, asyncpg.PostgresError) else error)
 
 
 def _objects(found: Survey) -> Iterator[str]:

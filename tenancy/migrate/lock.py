@@ -35,6 +35,7 @@ class LockHeldError(MigrationError):
     """Another session holds the lock; names it."""
 
     code = "migration_locked"
+    exit_code = 75
 
 
 class RunLockHeldError(LockHeldError):

@@ -2,27 +2,15 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from signal import SIGTERM
 from uuid import UUID
 
 from tenancy.errors import MigrationError
+from tenancy.exits import Exit
 from tenancy.migrate.chain import Verdict
 from tenancy.migrate.files import Stage
 from tenancy.migrate.records import Failure, Survey
-
-
-class Exit(IntEnum):
-    """Exit codes of the command; an interrupted one ends with 128 + the signal's number."""
-
-    CURRENT = 0
-    FAULT = 1
-    USAGE = 2
-    FAILED = 3
-    ENVIRONMENT = 4
-    PENDING = 5
-    REFUSED = 6
-    LOCKED = 75  # EX_TEMPFAIL, sysexits.h
 
 
 class Outcome(StrEnum):

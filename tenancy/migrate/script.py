@@ -40,6 +40,7 @@ class MigrationFailedError(MigrationError):
     """
 
     code = "migration_failed"
+    exit_code = 3
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))

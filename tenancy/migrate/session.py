@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import random
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Self, TypeVar
 import asyncpg
 
 from tenancy.errors import DatabaseSetupError, DatabaseUnavailableError, SettingsError
+from tenancy.faults import LOST, reason
 
 APPLICATION_NAME = "tenancy migrate"
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -41,20 +41,12 @@ _REFUSED = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
 )
-_LOST = (
-    OSError,  # a timeout too
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-)
-_SERVER_AWAY = {"57P01", "57P02", "57P03", "53300"}  # shutting down, crashed, starting, full
-
 Result = TypeVar("Result")
 
 
 def is_lost(error: BaseException) -> bool:
     """Whether *error* speaks of the connection rather than of a statement."""
-    return isinstance(error, _LOST) or getattr(error, "sqlstate", None) in _SERVER_AWAY
+    return isinstance(error, LOST)
 
 
 async def backoff(attempt: int, longest_seconds: float = 5.0) -> None:
@@ -148,7 +140,7 @@ async def _connected(dsn: str) -> asyncpg.Connection:
             attempt += 1
             if attempt == CONNECT_ATTEMPTS:
                 raise DatabaseUnavailableError(
-                    f"the database does not answer ({_reason(error)}): "
+                    f"the database does not answer ({reason(error)}): "
                     "see whether it runs, and where TENANCY_ADMIN_DATABASE_URL points"
                 ) from error
             await backoff(attempt)
@@ -169,12 +161,3 @@ async def _connect(dsn: str, server_settings: dict[str, str]) -> asyncpg.Connect
         statement_cache_size=0,
         server_settings=server_settings,
     )
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong in words that hold no address."""
-    if isinstance(error, asyncpg.PostgresError):
-        return str(error.args[0])
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    return type(error).__name__

@@ -209,7 +209,7 @@ def test_a_fault_of_the_migrator_is_one_line_and_with_debug_a_traceback(
     code, err = _invoked(monkeypatch, fresh)
     assert (code, err) == (
         1,
-        "tenancy: a fault of the migrator, ZeroDivisionError: division by zero\n",
+        "tenancy: a fault of ours, ZeroDivisionError: division by zero\n",
     )
     code, err = _invoked(monkeypatch, fresh, "up", "--debug")
     assert code == 1

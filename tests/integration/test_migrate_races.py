@@ -261,11 +261,16 @@ async def test_of_two_transactions_with_one_file_the_second_applies_nothing(
 async def test_no_file_is_applied_to_a_schema_that_does_not_stand_before_it(
     fleet: Fleet, counted: list[SchemaRef]
 ) -> None:
-    schema, (_, second) = counted[0], fleet.files.tenant
-    async with fleet.connection() as conn, conn.transaction():
-        await conn.execute(f"CREATE TABLE {schema.name}.hits (n int)")
-        with pytest.raises(AlreadyAppliedError, match="does not stand before"):
-            await runner.apply(conn, schema, second, None, shared="shared")
+    fleet.write("tenant/0003_hit.sql", "UPDATE hits SET n = n + 1;")
+    first, second, third = fleet.files.tenant
+    async with fleet.connection() as conn:
+        async with conn.transaction():
+            await runner.apply(conn, counted[0], first, None, shared="shared")
+        for schema, migration in ((counted[0], third), (counted[1], second)):
+            async with conn.transaction():
+                await conn.execute(f"CREATE TABLE IF NOT EXISTS {schema.name}.hits (n int)")
+                with pytest.raises(AlreadyAppliedError, match="does not stand before"):
+                    await runner.apply(conn, schema, migration, None, shared="shared")
 
 
 async def test_a_question_is_asked_again_when_its_connection_is_lost(fleet: Fleet) -> None:

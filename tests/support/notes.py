@@ -44,16 +44,13 @@ _MEMORY = """
 
 async def memory(tenancy: Tenancy) -> dict[str, Any]:
     """What the one pooled connection remembers while it serves nobody."""
-    conn = await tenancy.pool.acquire()
-    try:
+    async with tenancy.pool.connection() as conn:
         remembered = dict(await conn.fetchrow(_MEMORY))
         remembered["in_transaction"] = conn.is_in_transaction()
         try:
             remembered["lastval"] = await conn.fetchval("SELECT lastval()")
         except Exception:
             remembered["lastval"] = "undefined"
-    finally:
-        await tenancy.pool.release(conn)
     return remembered
 
 

@@ -8,11 +8,12 @@ from uuid import UUID
 import pytest
 
 from tenancy.errors import MigrationError
+from tenancy.exits import Exit
 from tenancy.migrate import files, output
 from tenancy.migrate.chain import Position, Verdict
 from tenancy.migrate.files import Stage
 from tenancy.migrate.records import Failure, Standing, Step, Survey
-from tenancy.migrate.report import Ending, Exit, Outcome, Report, Result, survey_exit
+from tenancy.migrate.report import Ending, Outcome, Report, Result, survey_exit
 
 RUN = UUID(int=7)
 NOON = datetime(2025, 1, 2, 12, 0, tzinfo=UTC)

@@ -1,0 +1,69 @@
+"""How a command ends: one clear line on stderr where it fails, and an exit code."""
+
+import asyncio
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+
+import asyncpg
+import click
+
+from tenancy.errors import TenancyError
+from tenancy.faults import LOST, reason
+
+
+class Exit(IntEnum):
+    """Exit codes of all commands; an interrupted one ends with 128 + the signal's number."""
+
+    CURRENT = 0
+    FAULT = 1
+    USAGE = 2
+    FAILED = 3
+    ENVIRONMENT = 4
+    PENDING = 5
+    REFUSED = 6
+    LOCKED = 75  # EX_TEMPFAIL, sysexits.h
+
+
+_UNFIT = (
+    *LOST,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+@contextmanager
+def exit_codes(signals: Sequence[int] = (), *, debug: bool = False) -> Iterator[None]:
+    """End the process with one clear line and the right code where the block fails.
+
+    Args:
+        signals: those received so far; the first one makes the code of an interrupted command.
+        debug: print the traceback too.
+    """
+    try:
+        yield
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        sys.exit(128 + (signals[0] if signals else signal.SIGINT))
+    except click.ClickException:
+        raise  # click's own words and code
+    except Exception as error:  # noqa: BLE001 - the last one to see it
+        if debug:
+            traceback.print_exc()
+        code = _code(error)
+        fault = f"a fault of ours, {type(error).__name__}: " if code is Exit.FAULT else ""
+        click.echo(f"tenancy: {fault}{_words(error)}", err=True)
+        sys.exit(code)
+
+
+def _code(error: Exception) -> Exit:
+    if isinstance(error, TenancyError):
+        return Exit(error.exit_code)
+    return Exit.ENVIRONMENT if isinstance(error, _UNFIT) else Exit.FAULT
+
+
+def _words(error: Exception) -> str:
+    return reason(error) if isinstance(error, asyncpg.PostgresError | OSError) else str(error)

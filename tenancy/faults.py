@@ -1,0 +1,67 @@
+"""What the driver's errors mean: a connection that is gone, a login that is refused."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from tenancy.errors import DatabaseSetupError, DatabaseUnavailableError, SettingsError
+
+# A server or a network that went away, as opposed to one that answered.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    OSError,  # TimeoutError is one
+)
+
+_REFUSED = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
+
+@contextmanager
+def connecting(variable: str) -> Iterator[None]:
+    """Raise our errors for those of connecting to the address in the setting *variable*.
+
+    Raises:
+        SettingsError: the address cannot be read.
+        DatabaseSetupError: the server refuses the login or has no such database.
+        DatabaseUnavailableError: the server does not answer.
+    """
+    try:
+        yield
+    except (asyncpg.ClientConfigurationError, ValueError):
+        # Neither the error nor its cause is passed on: they hold parts of the address.
+        raise SettingsError(
+            f"{variable} cannot be read: write postgresql://user:password@host:port/database, "
+            "with % codes for special characters in the password"
+        ) from None
+    except _REFUSED as error:
+        raise DatabaseSetupError(
+            f"the database refuses this login, or has no such database: check {variable}, and "
+            "GRANT CONNECT ON DATABASE"
+        ) from error
+    except LOST as error:
+        raise DatabaseUnavailableError(
+            f"the database does not answer ({reason(error)}): see whether it runs, and where "
+            f"{variable} points"
+        ) from error
+
+
+def reason(error: Exception) -> str:
+    """Return what went wrong in words that hold no address and no row."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.args[0])  # str() adds DETAIL, which holds rows
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return type(error).__name__
