@@ -8,7 +8,7 @@ from quart_schema import Info, QuartSchema, RequestSchemaValidationError
 from werkzeug.exceptions import HTTPException
 
 from tenancy import problems
-from tenancy.extension import Tenancy
+from tenancy.extension import Tenancy, answered
 from tenancy.settings import Settings
 
 DOCUMENTATION = ("openapi", "redoc_ui", "scalar_ui", "swagger_ui")  # endpoints of quart-schema
@@ -39,10 +39,9 @@ def create_app(settings: Settings | None = None, *, title: str = "tenancy") -> Q
 
 
 async def _refusal(error: HTTPException) -> Response:
-    answer = problems.of_status(error.code or 500)
-    return Response(answer.body, answer.status, dict(answer.headers))
+    kept = [(k, v) for k, v in error.get_headers() if k.lower() != "content-type"]
+    return answered(problems.of_status(error.code or 500), kept)  # Allow, Retry-After, Location
 
 
 async def _invalid(_: RequestSchemaValidationError) -> Response:
-    answer = problems.of_status(422)
-    return Response(answer.body, answer.status, dict(answer.headers))
+    return answered(problems.of_status(422))

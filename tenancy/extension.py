@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
@@ -15,7 +15,7 @@ from tenancy import asgi, preflight, readiness, registry, resolvers, tenant
 from tenancy import settings as settings_module
 from tenancy.errors import NotStartedError, TenancyError
 from tenancy.pool import Init, Pool
-from tenancy.problems import problem
+from tenancy.problems import Problem, problem
 from tenancy.readiness import Readiness
 from tenancy.registry import Registry
 from tenancy.resolvers import KeyKind, Resolver, TenantKey
@@ -301,4 +301,9 @@ async def _answer(error: Exception) -> Response:
         raise error  # none of ours after all: the framework logs it and answers 500
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s: %s", answer.code, error if isinstance(error, TenancyError) else type(error))
-    return Response(answer.body, answer.status, dict(answer.headers))
+    return answered(answer)
+
+
+def answered(answer: Problem, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """Return *answer* as Quart's response, with further *headers*."""
+    return Response(answer.body, answer.status, {**dict(headers), **dict(answer.headers)})

@@ -1,6 +1,7 @@
 """Names of schemas, roles, slugs and domains: checked first, then quoted.
 
-`quoted` and `literal` are the only makers of SQL text from values; a grep for them lists all of it.
+`quoted`, `quoted_login` and `literal` are the only makers of SQL text from values; a grep for them
+lists all of it.
 """
 
 import re
@@ -39,7 +40,7 @@ def identifier(name: str) -> str:
     """
     if _IDENTIFIER.fullmatch(name) is None or name.startswith("pg_"):
         raise InvalidIdentifierError(
-            f"{name!r} cannot name a schema or role: use a-z, 0-9 and _, a letter first, not pg_..."
+            f"{name!r} cannot name a schema or role: use a-z, 0-9 and _, no digit first, not pg_..."
         )
     if len(name) > MAX_IDENTIFIER_BYTES:
         raise InvalidIdentifierError(

@@ -11,11 +11,14 @@ from tenancy.settings import Isolation, Settings
 _log = logging.getLogger(__name__)
 
 OLDEST_SERVER = 15
+INHERIT_OPTION_SINCE = 16  # before, the login's own attribute decides
 CATALOG_TABLES = ("tenants", "domains", "checkpoints")
 
 
 async def check(conn: asyncpg.Connection, settings: Settings) -> None:
-    """Refuse a server, login or name with which a promise of SECURITY.md could not be kept.
+    """Refuse a server or a name with which a promise of SECURITY.md could not be kept.
+
+    A login with more rights than it needs is let in with a warning.
 
     Raises:
         DatabaseSetupError: names the fault and the cure.
@@ -76,11 +79,17 @@ async def _registry(conn: asyncpg.Connection) -> None:
 async def _login(conn: asyncpg.Connection, settings: Settings) -> None:
     if settings.isolation is Isolation.SCHEMA:
         return
-    login = await conn.fetchrow(
-        "SELECT rolsuper, rolbypassrls, rolinherit FROM pg_catalog.pg_roles "
+    inherits = "rolinherit"
+    if conn.get_server_version().major >= INHERIT_OPTION_SINCE:
+        inherits = (
+            "EXISTS (SELECT FROM pg_catalog.pg_auth_members m "
+            "WHERE m.member = r.oid AND m.inherit_option)"
+        )
+    too_much = await conn.fetchval(
+        f"SELECT rolsuper OR rolbypassrls OR {inherits} FROM pg_catalog.pg_roles r "
         "WHERE rolname = session_user"
     )
-    if login["rolsuper"] or login["rolbypassrls"] or login["rolinherit"]:
+    if too_much:
         _log.warning(
             "requests run as a login that is a superuser, bypasses row security or inherits its "
             "roles' rights: code that leaves the gate could reach every tenant; give them a login "

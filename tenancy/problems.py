@@ -5,7 +5,6 @@ Nothing of the exception's own words leaves the process.
 
 import json
 from dataclasses import dataclass
-from http import HTTPStatus
 
 import asyncpg
 
@@ -43,14 +42,13 @@ _TIMEOUT = Problem(504, "statement_timeout", "The database took too long; nothin
 _BUSY = Problem(503, "database_busy", "The service is busy; nothing was saved.", 1)
 _LOST = Problem(503, "database_unavailable", "The service is temporarily unavailable.", 1)
 _TEXT = Problem(422, "unstorable_text", "A text holds a character that cannot be stored.")
-_SCOPE = Problem(503, "database_busy", "The request took too long; nothing was saved.", 1)
 
 _BY_DATABASE_ERROR: dict[type[Exception], Problem] = {
     asyncpg.SerializationError: _CONFLICT,
     asyncpg.DeadlockDetectedError: _CONFLICT,
     asyncpg.QueryCanceledError: _TIMEOUT,
     asyncpg.LockNotAvailableError: _BUSY,
-    asyncpg.IdleInTransactionSessionTimeoutError: _SCOPE,
+    asyncpg.IdleInTransactionSessionTimeoutError: _BUSY,
     asyncpg.CharacterNotInRepertoireError: _TEXT,
     asyncpg.UntranslatableCharacterError: _TEXT,
     asyncpg.PostgresConnectionError: _LOST,
@@ -65,20 +63,28 @@ def problem(error: BaseException) -> Problem:
     """Return the answer to a request that ended with *error*; what is not known is a plain 500."""
     if isinstance(error, TenancyError):
         return Problem(error.status, error.code, error.title, error.retry_after_seconds)
-    if isinstance(error, asyncpg.DataError | UnicodeEncodeError) and _is_surrogate(error):
-        return _TEXT
+    if isinstance(error, asyncpg.DataError) and isinstance(error.__cause__, UnicodeEncodeError):
+        return _TEXT  # a lone surrogate, which UTF-8 cannot hold
     for kind in type(error).__mro__:
         if kind in _BY_DATABASE_ERROR:
             return _BY_DATABASE_ERROR[kind]
     return Problem(500, TenancyError.code, TenancyError.title)
 
 
+# Written out: HTTPStatus names some of them differently from one Python to the next.
+_BY_STATUS = {
+    400: ("bad_request", "The request could not be understood."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take that method."),
+    408: ("request_timeout", "The request took too long to arrive."),
+    413: ("body_too_large", "The body is too large."),
+    415: ("unsupported_media_type", "The body is not of a type that is understood here."),
+    422: ("invalid_request", "The request does not fit its description in /openapi.json."),
+    500: (TenancyError.code, TenancyError.title),
+}
+
+
 def of_status(status: int) -> Problem:
     """Return the bare document of an HTTP status, for a framework's own refusals."""
-    phrase = HTTPStatus(status).phrase
-    return Problem(status, phrase.lower().replace(" ", "_").replace("-", "_"), f"{phrase}.")
-
-
-def _is_surrogate(error: BaseException) -> bool:
-    """Whether a lone surrogate, which UTF-8 cannot hold, is at the bottom of *error*."""
-    return isinstance(error, UnicodeEncodeError) or isinstance(error.__cause__, UnicodeEncodeError)
+    code, title = _BY_STATUS.get(status, (f"http_{status}", "The request was refused."))
+    return Problem(status, code, title)

@@ -75,12 +75,14 @@ def serve(options: Options) -> int:
 
 
 async def _prepare(settings: Settings, options: Options) -> list[str]:
-    if not (options.migrate or options.demo):
-        return []
-    report = await migrate.migrate(settings)
-    report.raise_for_failures()
+    if options.migrate or options.demo:
+        (await migrate.migrate(settings)).raise_for_failures()
+    return await _demo_tenants(settings) if options.demo else []
+
+
+async def _demo_tenants(settings: Settings) -> list[str]:
     async with provision.administrator(settings) as admin:
-        if options.demo and not await admin.list():
+        if not await admin.list():
             for slug in DEMO_TENANTS:
                 await admin.create(slug)
         return [profile.tenant.slug for profile in await admin.list()]

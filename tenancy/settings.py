@@ -9,6 +9,7 @@ import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -139,6 +140,12 @@ class Settings(BaseSettings):
             ("postgresql://", "postgres://")
         ):
             raise ValueError("must begin with postgresql://")
+        try:
+            _ = urlsplit(url.get_secret_value() if url else "").port
+        except ValueError:  # its words hold parts of the password
+            raise ValueError(
+                "is no address: write % codes for special characters in the password"
+            ) from None
         return url
 
     @model_validator(mode="after")
@@ -171,11 +178,8 @@ class Settings(BaseSettings):
         return self.admin_database_url.get_secret_value()
 
 
-def load(**overrides: object) -> Settings:
+def load() -> Settings:
     """Return the settings of this process's environment and ``.env`` file.
-
-    Args:
-        overrides: field values that win over both, for code that embeds us and for tests.
 
     Raises:
         SettingsError: a value is not acceptable, or a ``TENANCY_*`` name is none of ours; names it,
@@ -183,7 +187,7 @@ def load(**overrides: object) -> Settings:
     """
     _refuse_unknown_names()
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings()
     except ValidationError as error:
         faults = "; ".join(
             (f"{variable(str(fault['loc'][0]))}: " if fault["loc"] else "")

@@ -20,8 +20,9 @@ from support.databases import (
     make_database,
     make_logins,
 )
+from support.servers import server
 
-from tenancy import Tenancy, embedded, migrate, provision
+from tenancy import Tenancy, migrate, provision
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,17 +55,10 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def server_url(scratch: Path) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """A superuser's address."""
-    configured = os.environ.get("TENANCY_TEST_DATABASE_URL")
-    if configured:
-        yield configured
-        return
-    server = embedded.start(scratch / "server", options={"max_connections": "300"})
-    try:
-        yield server.url("postgres", "postgres")
-    finally:
-        server.stop()
+    with server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from typing import Self, TypeVar
 
 import asyncpg
 
-from tenancy.errors import DatabaseSetupError, DatabaseUnavailableError, SettingsError
-from tenancy.faults import LOST, reason
+from tenancy.faults import LOST, connecting
+from tenancy.settings import variable
 
 APPLICATION_NAME = "tenancy migrate"
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -35,11 +35,6 @@ _WATCHFUL = {"client_connection_check_interval": "500ms", "idle_session_timeout"
 _FORGET = (
     "CLOSE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; "
     "DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL"
-)
-_REFUSED = (
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientPrivilegeError,
 )
 Result = TypeVar("Result")
 
@@ -125,25 +120,15 @@ class Session:
 
 
 async def _connected(dsn: str) -> asyncpg.Connection:
-    attempt = 0
-    while True:
-        try:
-            return await _open(dsn)
-        except _REFUSED as error:
-            raise DatabaseSetupError(f"the database refuses to connect: {error.args[0]}") from error
-        except (asyncpg.ClientConfigurationError, ValueError) as error:
-            raise SettingsError(
-                "the address of the database cannot be read: write "
-                "postgresql://user:password@host:port/database"
-            ) from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            attempt += 1
-            if attempt == CONNECT_ATTEMPTS:
-                raise DatabaseUnavailableError(
-                    f"the database does not answer ({reason(error)}): "
-                    "see whether it runs, and where TENANCY_ADMIN_DATABASE_URL points"
-                ) from error
+    with connecting(variable("admin_database_url")):
+        for attempt in range(1, CONNECT_ATTEMPTS):
+            try:
+                return await _open(dsn)
+            except LOST as error:
+                if isinstance(error, ValueError):  # an address that cannot be read stays so
+                    raise
             await backoff(attempt)
+        return await _open(dsn)
 
 
 async def _open(dsn: str) -> asyncpg.Connection:

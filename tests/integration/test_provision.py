@@ -1,11 +1,12 @@
 """A tenant is made whole or not at all."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import asyncpg
 import pytest
-from support.databases import Database, Logins
+from support.databases import SQL, Database, Logins
 
 from tenancy import Tenancy, migrate, provision
 from tenancy.errors import (
@@ -34,6 +35,11 @@ async def _everything(database: Database) -> set[tuple[str, ...]]:
         return {tuple(row) for row in rows}
     finally:
         await conn.close()
+
+
+def _copy_sql(to: Path) -> None:
+    for stage in ("shared", "tenant"):
+        shutil.copytree(SQL / stage, to / stage)
 
 
 async def test_a_tenant_is_made_with_all_that_it_needs(database: Database) -> None:
@@ -93,14 +99,11 @@ async def test_a_slug_that_is_none_makes_nothing(database: Database, slug: str) 
 
 
 async def test_a_failing_migration_leaves_nothing(database: Database, tmp_path: Path) -> None:
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "tenant").mkdir()
-    shared = next((database.settings().sql_dir / "shared").iterdir())  # type: ignore[operator]
-    (tmp_path / "shared" / shared.name).write_text(shared.read_text())
-    (tmp_path / "tenant" / "0001_broken.sql").write_text("CREATE TABLE a (id int);\nSELECT 1/0;\n")
+    _copy_sql(tmp_path)
+    (tmp_path / "tenant" / "0002_broken.sql").write_text("CREATE TABLE a (id int);\nSELECT 1/0;\n")
     before = await _everything(database)
     async with provision.administrator(database.settings(sql_dir=tmp_path)) as admin:
-        with pytest.raises(MigrationError, match=r"0001_broken\.sql:2"):
+        with pytest.raises(MigrationError, match=r"0002_broken\.sql:2"):
             await admin.create("initech")
     assert await _everything(database) == before
 
@@ -118,10 +121,7 @@ async def test_a_database_that_is_not_migrated_is_refused(
 async def test_a_tenant_is_not_made_while_shared_migrations_are_pending(
     database: Database, tmp_path: Path
 ) -> None:
-    for stage in ("shared", "tenant"):
-        (tmp_path / stage).mkdir()
-        for file in (database.settings().sql_dir / stage).iterdir():  # type: ignore[operator]
-            (tmp_path / stage / file.name).write_text(file.read_text())
+    _copy_sql(tmp_path)
     (tmp_path / "shared" / "0002_more.sql").write_text("CREATE TABLE more (id int);\n")
     async with provision.administrator(database.settings(sql_dir=tmp_path)) as admin:
         with pytest.raises(MigrationRefusedError, match="shared"):
@@ -155,10 +155,7 @@ async def test_a_login_that_may_not_make_roles_is_told_what_to_grant(
 async def test_tables_of_later_migrations_are_open_to_the_tenant(
     database: Database, tmp_path: Path
 ) -> None:
-    for stage in ("shared", "tenant"):
-        (tmp_path / stage).mkdir()
-        for file in (database.settings().sql_dir / stage).iterdir():  # type: ignore[operator]
-            (tmp_path / stage / file.name).write_text(file.read_text())
+    _copy_sql(tmp_path)
     (tmp_path / "tenant" / "0002_tags.sql").write_text(
         "CREATE TABLE tags (id serial PRIMARY KEY, name text NOT NULL);\n"
     )

@@ -22,7 +22,7 @@ class Wire:
 
     Attributes:
         url: the address to connect to instead of the server's.
-        round_trips: bursts of the client's that the server answered, since `reset`.
+        round_trips: bursts of the client's that the server answered.
         verdict: asked for each burst of the client's: pass it on, cut the connection instead,
             swallow it for ever, or pass it on and cut when the answer comes.
     """

@@ -46,6 +46,7 @@ def test_the_env_file_is_read_and_the_environment_wins(
     ("name", "value"),
     [
         ("DATABASE_URL", "mysql://someone:hunter2@host/db"),
+        ("DATABASE_URL", "postgresql://someone:hunter2/x@host/db"),
         ("ADMIN_DATABASE_URL", "postgresql://someone:hunter2@host/db"),
         ("POOL_MAX_SIZE", "hunter2"),
         ("POOL_MAX_SIZE", "1"),
