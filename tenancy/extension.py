@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from quart import Quart, Response, current_app, request, websocket
 
-from tenancy import asgi, preflight, readiness, registry, resolvers, tenant
+from tenancy import asgi, preflight, readiness, registry, resolvers, shutdown, tenant
 from tenancy import settings as settings_module
 from tenancy.errors import NotStartedError, TenancyError
 from tenancy.pool import Init, Pool
@@ -103,7 +103,7 @@ class Tenancy:
 
     async def _start_in_background(self) -> None:
         """Start, or go on trying: an application may be up before its database is."""
-        asgi.drain_on_sigterm()
+        shutdown.drain_on_sigterm()
         self._starting = asyncio.create_task(self._start_until_ready())
         await asyncio.wait({self._starting}, timeout=RESTART_SECONDS)
 
@@ -247,7 +247,7 @@ class Tenancy:
             probes: answer ``/healthz`` and ``/readyz`` on any host.
         """
         app.extensions["tenancy"] = self
-        app.asgi_http_class = asgi.HTTPConnection
+        app.asgi_http_class = shutdown.HTTPConnection
         app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
             app.asgi_app,  # type: ignore[arg-type]
             self.resolve,

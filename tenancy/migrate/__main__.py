@@ -47,7 +47,7 @@ _debug = click.option("--debug", is_flag=True, help="Show the traceback of an er
 
 @click.group("migrate", cls=_UpByDefault)
 def migrate_group() -> None:
-    r"""Bring the schemas of all tenants to what the files in TENANCY_SQL_DIR say.
+    """Bring the schemas of all tenants to what the files in TENANCY_SQL_DIR say.
 
     No command: up. Results go to stdout, everything else to stderr.
 
@@ -55,7 +55,7 @@ def migrate_group() -> None:
     Exit codes: 0 all at the target, 1 a fault of the migrator, 2 usage or settings,
     3 some tenants failed, 4 the database cannot be reached or used, 5 pending (plan --check),
     6 refused, 75 another run holds the lock, 130 and 143 interrupted.
-    """
+    """  # noqa: D301 - click keeps the lines after the character itself
 
 
 @migrate_group.command()

@@ -154,9 +154,9 @@ async def test_named_tenants_alone_are_migrated(fleet: Fleet) -> None:
     ],
 )
 async def test_a_wrong_word_is_told_in_one_line(
-    fleet: Fleet, arguments: list[str], code: int, words: str
+    fresh: Fleet, arguments: list[str], code: int, words: str
 ) -> None:
-    ask = fleet.command if arguments[0] == "up" else fleet.asked
+    ask = fresh.command if arguments[0] == "up" else fresh.asked
     done = await ask(*arguments)
     assert done.code == code
     assert words in done.err
@@ -174,22 +174,22 @@ async def test_a_wrong_word_is_told_in_one_line(
     ],
 )
 async def test_what_cannot_be_used_has_its_code_and_no_address_is_told(
-    fleet: Fleet, variables: dict[str, str], code: int, monkeypatch: pytest.MonkeyPatch
+    fresh: Fleet, variables: dict[str, str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tenancy.migrate.session.CONNECT_ATTEMPTS", 1)
-    done = await fleet.asked("status", **variables)
+    done = await fresh.asked("status", **variables)
     assert done.code == code
     assert done.err.startswith("tenancy: ")
     assert len(done.err.splitlines()) == 1
     assert not {"hunter2", "127.0.0.1"} & set(re.findall(r"[\w.]+", done.err))
 
 
-async def test_a_wrong_login_is_an_unfit_environment(fleet: Fleet) -> None:
-    done = await fleet.asked(
-        "status", TENANCY_DATABASE_URL=fleet.dsn.replace("/test_", "/no_such_")
+async def test_a_wrong_database_is_an_unfit_environment(fresh: Fleet) -> None:
+    done = await fresh.asked(
+        "status", TENANCY_DATABASE_URL=fresh.dsn.replace("/test_", "/no_such_")
     )
     assert done.code == 4
-    assert "does not exist" in done.err
+    assert "has no such database" in done.err
 
 
 def _invoked(monkeypatch: pytest.MonkeyPatch, fleet: Fleet, *arguments: str) -> tuple[int, str]:

@@ -312,7 +312,9 @@ async def test_every_oid_can_be_a_key(fleet: Fleet, oid: int) -> None:
         assert oid in {row["objid"] for row in rows}
 
 
-async def test_a_run_lock_taken_over_while_away_ends_the_run(fleet: Fleet) -> None:
+async def test_a_run_lock_taken_over_while_away_ends_the_run(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await fleet.add("acme")
     fleet.write("tenant/0002_slow.sql", "SELECT pg_sleep(0.5);")
     run = asyncio.create_task(fleet.up())
@@ -323,6 +325,7 @@ async def test_a_run_lock_taken_over_while_away_ends_the_run(fleet: Fleet) -> No
             "WHERE locktype = 'advisory' AND objid = 0"
         )
         await lock.take_run(usurper)
+        monkeypatch.setattr(lock, "RUN_WAIT_SECONDS", 0.05)
         with pytest.raises(RunLockHeldError):
             await run
     assert (await fleet.versions())["acme"] == "0002"

@@ -32,13 +32,14 @@ FLOORS = {
     "transaction": 5,
     "migrate": 5,
     "asgi": 5,
+    "shutdown": 6,
     "provision": 6,
-    "extension": 6,
-    "__init__": 7,
-    "app": 8,
-    "demo": 9,
-    "serve": 10,
-    "__main__": 11,
+    "extension": 7,
+    "__init__": 8,
+    "app": 9,
+    "demo": 10,
+    "serve": 11,
+    "__main__": 12,
 }
 
 
