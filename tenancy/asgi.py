@@ -5,9 +5,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from tenancy import tenant
-from tenancy.errors import MalformedHostError, TenancyError
+from tenancy.errors import MalformedHostError, MalformedTargetError, TenancyError
 from tenancy.problems import problem
 from tenancy.tenant import Tenant
 
@@ -62,9 +63,10 @@ class Front:
             return await _respond(send, status, [("content-type", "application/json")], body)
         served: Tenant | None = None
         try:
+            _check_target(scope["path"])
             served = await self._resolve(scope)
         except TenancyError as error:
-            if not self._defer or isinstance(error, MalformedHostError):
+            if not self._defer or isinstance(error, MalformedHostError | MalformedTargetError):
                 return await refuse(scope, send, error)
             scope[REFUSAL] = error
         with tenant.serving(served):
@@ -85,6 +87,18 @@ class Front:
             await send(message)
 
         await self._app(scope, receiving, sending)
+
+
+def _check_target(path: str) -> None:
+    """Refuse what a framework would stumble over; a path, an address and ``*`` pass."""
+    if path.startswith("/") or path == "*":
+        return
+    try:
+        whole = urlsplit(path)
+    except ValueError:
+        whole = urlsplit("")
+    if not (whole.scheme and whole.netloc and whole.path.startswith("/")):
+        raise MalformedTargetError("the request target is neither a path nor an address")
 
 
 async def _nothing() -> None:

@@ -61,10 +61,16 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
 
     async def leave(self, sql: str) -> str:
         """Commit and forget by *sql*, in one round trip; return the tag of its last command."""
-        tag: str = await super().execute(sql)
+        # Before the answer: a task left behind may run a statement as soon as the server has given
+        # it, and must find nothing that is set over its own note.
+        self._clean = not self._tampered
+        try:
+            tag: str = await super().execute(sql)
+        except BaseException:
+            self._clean = False
+            raise
         self._entered = False
         self._top_xact = None
-        self._clean = not self._tampered
         return tag
 
     async def reset(self, *, timeout: float | None = None) -> None:
@@ -82,7 +88,8 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         elif not self._clean:
             await super().execute(
                 f"ROLLBACK; {FORGET}; "
-                f"SELECT pg_catalog.pg_advisory_unlock_all(), {self.statements_are_ours()}",
+                f"SELECT pg_catalog.pg_advisory_unlock_all(), {reseed()}, "
+                f"{self.statements_are_ours()}",
                 timeout=timeout,
             )
             self._clean = True
@@ -155,6 +162,11 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         self._tampered |= self._entered
         await super().set_builtin_type_codec(*args, **kwargs)
 
+    async def prepare(self, query: str, *, name: str | None = None, **kwargs: Any) -> Any:
+        # A name of one's own is found by the next tenant, and looks like asyncpg's to the server.
+        self._tampered |= self._entered and name is not None
+        return await super().prepare(query, name=name, **kwargs)
+
     def add_query_logger(self, callback: Any) -> None:
         self._tampered |= self._entered
         super().add_query_logger(callback)
@@ -164,7 +176,12 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         super().add_termination_listener(callback)
 
 
-async def give_back(conn: PoolConnectionProxy) -> bool:
+def reseed() -> str:
+    """Return SQL that makes random() unknown to whoever has called setseed()."""
+    return f"pg_catalog.setseed({secrets.randbelow(2**32) / 2**32:.12f})"
+
+
+async def give_back(conn: PoolConnectionProxy, timeout_seconds: float) -> bool:
     """Give *conn* back to its pool if it is clean; return whether it was.
 
     asyncpg's own release runs in a task, so that a cancellation cannot stop the reset half-way.
@@ -175,7 +192,7 @@ async def give_back(conn: PoolConnectionProxy) -> bool:
     if inner is None or not inner.is_clean:
         return False
     inner._on_release()
-    await conn._holder.release(None)
+    await conn._holder.release(timeout_seconds)
     return True
 
 

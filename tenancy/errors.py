@@ -71,6 +71,14 @@ class MalformedHostError(TenancyError):
     title = "The Host header is missing or malformed."
 
 
+class MalformedTargetError(TenancyError):
+    """The request's target is neither a path, nor an address, nor ``*`` (RFC 9112, section 3.2)."""
+
+    code = "malformed_target"
+    status = 400
+    title = "The request target is malformed."
+
+
 class MisdirectedHostError(TenancyError):
     """The host is well formed, but not one this service answers for (RFC 9110, section 15.5.20)."""
 
@@ -94,6 +102,14 @@ class TenantSuspendedError(TenancyError):
     code = "tenant_suspended"
     status = 403
     title = "This account is suspended."
+
+
+class TenantReadOnlyError(TenancyError):
+    """The tenant exists and may only be read."""
+
+    code = "tenant_read_only"
+    status = 403
+    title = "This account is read-only."
 
 
 class TenantNotReadyError(TenancyError):
@@ -160,7 +176,7 @@ class DatabaseUnavailableError(TenancyError):
     code = "database_unavailable"
     exit_code = 4
     status = 503
-    title = "The service is temporarily unavailable; nothing was saved."
+    title = "The service is temporarily unavailable."
     retry_after_seconds = 1
 
 
@@ -168,7 +184,7 @@ class TransactionFailedError(TenancyError):
     """A statement failed, its error was swallowed, and the server refused the COMMIT."""
 
     code = "transaction_failed"
-    title = "The request failed; nothing was saved."
+    title = "The server failed to answer this request."
 
 
 class ScopeBrokenError(TenancyError):
@@ -182,7 +198,7 @@ class CommitConflictError(TenancyError):
 
     code = "conflict"
     status = 409
-    title = "The change conflicts with existing data; nothing was saved."
+    title = "The change conflicts with existing data."
 
 
 class CommitUnknownError(TenancyError):

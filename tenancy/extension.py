@@ -13,15 +13,16 @@ from quart import Quart, Response, current_app, request, websocket
 
 from tenancy import asgi, preflight, readiness, registry, resolvers, shutdown, tenant
 from tenancy import settings as settings_module
-from tenancy.errors import NotStartedError, TenancyError
+from tenancy.errors import NotStartedError, TenancyError, TenantReadOnlyError
 from tenancy.pool import Init, Pool
 from tenancy.problems import Problem, problem
 from tenancy.readiness import Readiness
 from tenancy.registry import Registry
 from tenancy.resolvers import KeyKind, Resolver, TenantKey
+from tenancy.scope import IsolationLevel, Scope
 from tenancy.settings import Isolation, Settings
 from tenancy.tenant import State, Tenant
-from tenancy.transaction import IsolationLevel, Scope, transaction
+from tenancy.transaction import transaction
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +171,8 @@ class Tenancy:
         Raises:
             NoTenantError: this task serves none and none is named.
             TenantMismatchError: this task serves another.
-            UnknownTenantError, TenantSuspendedError, TenantNotReadyError: of the one that is named.
+            UnknownTenantError, TenantSuspendedError, TenantNotReadyError, TenantReadOnlyError: its
+                state does not allow it.
             NotStartedError: `start` has not been called.
         """
         whose = await self._named(of)
@@ -181,8 +183,13 @@ class Tenancy:
             isolation=isolation,
             shape=whose.version or "",
         )
-        async with transaction(self.pool, scope) as conn:
-            yield conn
+        try:
+            async with transaction(self.pool, scope) as conn:
+                yield conn
+        except asyncpg.ReadOnlySQLTransactionError as error:
+            if whose.state is not State.READ_ONLY:
+                raise
+            raise TenantReadOnlyError(f"tenant {whose.slug!r} is read-only") from error
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[PoolConnectionProxy]:
@@ -196,7 +203,9 @@ class Tenancy:
 
     async def _named(self, of: Tenant | str | None) -> Tenant:
         if of is None:
-            return tenant.current()
+            # Again, from memory: a websocket outlives the suspension of its tenant.
+            key = TenantKey(KeyKind.ID, str(tenant.current().id))
+            return registry.servable(await self.registry.find(key))
         named = await self.find(of) if isinstance(of, str) else of
         return tenant.admit(registry.servable(named))
 
@@ -248,6 +257,7 @@ class Tenancy:
         """
         app.extensions["tenancy"] = self
         app.asgi_http_class = shutdown.HTTPConnection
+        app.asgi_websocket_class = shutdown.WebsocketConnection
         app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
             app.asgi_app,  # type: ignore[arg-type]
             self.resolve,
@@ -258,7 +268,7 @@ class Tenancy:
         app.after_serving(self.stop)
         app.before_request(self._admit_request)
         app.before_websocket(self._admit_websocket)
-        for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             app.register_error_handler(kind, _answer)
 
     async def _admit_request(self) -> None:

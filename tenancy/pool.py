@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -27,6 +28,9 @@ Init = Callable[[asyncpg.Connection], Awaitable[None]]
 MAX_TRIES = 3
 CLOSE_TIMEOUT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 10.0
+
+# Where the server's platform can tell: it ends the work of a client that has gone, locks and all.
+_WATCHFUL = {"client_connection_check_interval": "1s"}
 
 _DATABASE_URL = variable("database_url")
 
@@ -70,6 +74,7 @@ class Pool:
                 max_size=settings.pool_max_size,
                 connection_class=ForgetfulConnection,
                 init=init,
+                connect=_connected,
                 timeout=settings.pool_acquire_timeout_seconds,
                 # The server gives up first, and says why; this is for a network that is a hole.
                 command_timeout=settings.statement_timeout_seconds + 1,
@@ -136,6 +141,8 @@ class Pool:
             except LOST as error:
                 if not tries_left:
                     raise _lost(error) from error
+            except asyncpg.QueryCanceledError as error:
+                raise _lost(error) from error
         raise AssertionError  # the last try returns or raises
 
     @asynccontextmanager
@@ -157,7 +164,7 @@ class Pool:
     async def release(self, conn: PoolConnectionProxy) -> None:
         """Give *conn* back; it forgets, or is closed. Goes on when the caller is cancelled."""
         try:
-            if not await give_back(conn):
+            if not await give_back(conn, CLOSE_TIMEOUT_SECONDS):
                 await self._pool.release(conn, timeout=CLOSE_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001 - what was to be saved is saved, or was reported
             _log.warning("a connection could not be reset and is closed", exc_info=True)
@@ -198,6 +205,29 @@ class Pool:
                 f"no connection became free within {self._acquire_timeout_seconds} s: all "
                 f"{self.size} are busy (TENANCY_POOL_MAX_SIZE)"
             ) from error
+
+
+async def _connected(dsn: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401
+    """Return a new connection for the pool, opened in no context at all.
+
+    asyncpg calls log listeners and decoders in the context a connection was opened in: they would
+    serve the tenant whose request happened to open it.
+    """
+    connecting = asyncio.get_running_loop().create_task(_watched(dsn, options), context=Context())
+    try:
+        return await connecting
+    except asyncio.CancelledError:
+        if connecting.done() and not connecting.cancelled() and not connecting.exception():
+            connecting.result().terminate()  # cancelled in the moment it was there
+        raise
+
+
+async def _watched(dsn: str, options: dict[str, Any]) -> asyncpg.Connection:
+    session = options.pop("server_settings")
+    try:
+        return await asyncpg.connect(dsn, **options, server_settings={**session, **_WATCHFUL})
+    except (asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError):
+        return await asyncpg.connect(dsn, **options, server_settings=session)
 
 
 async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:

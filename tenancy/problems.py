@@ -38,8 +38,8 @@ class Problem:
 
 
 _CONFLICT = Problem(503, "serialization_conflict", "Try again: another change came first.", 0)
-_TIMEOUT = Problem(504, "statement_timeout", "The database took too long; nothing was saved.")
-_BUSY = Problem(503, "database_busy", "The service is busy; nothing was saved.", 1)
+_TIMEOUT = Problem(504, "statement_timeout", "The database took too long.")
+_BUSY = Problem(503, "database_busy", "The service is busy.", 1)
 _LOST = Problem(503, "database_unavailable", "The service is temporarily unavailable.", 1)
 _TEXT = Problem(422, "unstorable_text", "A text holds a character that cannot be stored.")
 
@@ -47,6 +47,7 @@ _BY_DATABASE_ERROR: dict[type[Exception], Problem] = {
     asyncpg.SerializationError: _CONFLICT,
     asyncpg.DeadlockDetectedError: _CONFLICT,
     asyncpg.QueryCanceledError: _TIMEOUT,
+    TimeoutError: _TIMEOUT,
     asyncpg.LockNotAvailableError: _BUSY,
     asyncpg.IdleInTransactionSessionTimeoutError: _BUSY,
     asyncpg.CharacterNotInRepertoireError: _TEXT,

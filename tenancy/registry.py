@@ -34,6 +34,7 @@ _BY: dict[KeyKind, str] = {
     KeyKind.SLUG: f"{_SELECT} WHERE t.slug OPERATOR(pg_catalog.=) $1",
     KeyKind.DOMAIN: f"{_SELECT} JOIN tenancy.domains d ON d.tenant_id OPERATOR(pg_catalog.=) t.id "
     "WHERE d.name OPERATOR(pg_catalog.=) $1 AND d.verified_at IS NOT NULL",
+    KeyKind.ID: f"{_SELECT} WHERE t.id OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.uuid",
 }
 
 
@@ -52,6 +53,7 @@ class Registry:
         self._negative_ttl_seconds = settings.registry_negative_ttl_seconds
         self._max_entries = settings.registry_max_entries
         self._entries: OrderedDict[TenantKey, _Entry] = OrderedDict()
+        self._generation = 0
         self._asking: dict[TenantKey, asyncio.Task[Tenant | None]] = {}
 
     async def find(self, key: TenantKey) -> Tenant:
@@ -75,7 +77,9 @@ class Registry:
 
     def forget(self) -> None:
         """Ask the database again for every name."""
+        self._generation += 1  # an answer on its way is of the past
         self._entries.clear()
+        self._asking.clear()
 
     async def _ask_once(self, key: TenantKey) -> Tenant | None:
         """Ask the database; a hundred requests for one name ask once."""
@@ -83,10 +87,15 @@ class Registry:
         if task is None:
             task = asyncio.create_task(self._ask(key))
             self._asking[key] = task
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
+            task.add_done_callback(lambda done: self._asked(key, done))
         return await asyncio.shield(task)  # one waiter's cancellation must not fail the others
 
+    def _asked(self, key: TenantKey, done: "asyncio.Task[Tenant | None]") -> None:
+        if self._asking.get(key) is done:
+            del self._asking[key]
+
     async def _ask(self, key: TenantKey) -> Tenant | None:
+        generation = self._generation
         try:
             rows = await self._pool.read(_BY[key.kind], key.name)
         except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
@@ -95,13 +104,17 @@ class Registry:
                 "and `python -m tenancy tenants grant`"
             ) from error
         tenant = _tenant(rows[0]) if rows else None
-        self._remember(key, tenant)
+        if generation == self._generation:
+            self._remember(key, tenant)
         return tenant
 
     def _remember(self, key: TenantKey, tenant: Tenant | None) -> None:
         ttl = self._negative_ttl_seconds if tenant is None else self._ttl_seconds
-        self._entries[key] = _Entry(tenant, asyncio.get_running_loop().time() + ttl)
-        self._entries.move_to_end(key)
+        entry = _Entry(tenant, asyncio.get_running_loop().time() + ttl)
+        keys = (key,) if tenant is None else (key, TenantKey(KeyKind.ID, str(tenant.id)))
+        for each in keys:
+            self._entries[each] = entry
+            self._entries.move_to_end(each)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 

@@ -27,6 +27,7 @@ class KeyKind(StrEnum):
 
     SLUG = "slug"
     DOMAIN = "domain"
+    ID = "id"
 
 
 @dataclass(frozen=True, slots=True)

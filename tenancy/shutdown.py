@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
-from quart.asgi import ASGIHTTPConnection
-from quart.wrappers import Request
+from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
+from quart.wrappers import Request, Websocket
 
 from tenancy import tenant
 from tenancy.asgi import refuse
@@ -19,19 +19,47 @@ from tenancy.errors import CommitUnknownError, ShuttingDownError, TenancyError
 CANCEL_TIMEOUT_SECONDS = 5.0
 
 
-class HTTPConnection(ASGIHTTPConnection):
-    """Quart's, but a request that the server cancels at shutdown ends, with its transaction.
+class _Ending:
+    """Tasks of one connection of Quart's that end when the server cancels the connection.
 
     Quart waits for its view with `asyncio.wait`, which leaves it running when the request is
     cancelled: it would commit after hypercorn has answered 500 for it.
     """
 
-    _answering = False
     _cancelled = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Quart's own
+        super().__init__(*args, **kwargs)
+        self._children: set[asyncio.Task[Any]] = set()
+
+    @contextmanager
+    def _child(self) -> Iterator[None]:
+        if self._cancelled:  # before this task's first step
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - Quart runs each child as a task
+        self._children.add(task)
+        try:
+            yield
+        finally:
+            self._children.discard(task)
+
+    async def _end_children(self) -> None:
+        self._cancelled = True
+        children = set(self._children)
+        for task in children:
+            task.cancel()
+        if children:
+            await asyncio.wait(children, timeout=CANCEL_TIMEOUT_SECONDS)
+
+
+class HTTPConnection(_Ending, ASGIHTTPConnection):
+    """Quart's, but a request cancelled at shutdown ends, and is told what became of it."""
+
+    _answering = False
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """As Quart's, but for a cancellation."""
-        self._children: set[asyncio.Task[Any]] = set()
 
         async def answer(message: ASGISendEvent) -> None:
             self._answering = True
@@ -40,7 +68,6 @@ class HTTPConnection(ASGIHTTPConnection):
         try:
             await super().__call__(receive, answer)
         except asyncio.CancelledError:
-            self._cancelled = True
             await self._end_children()
             if not self._answering:
                 await refuse(self.scope, send, _cancellation())  # type: ignore[arg-type]
@@ -56,31 +83,34 @@ class HTTPConnection(ASGIHTTPConnection):
         with self._child():
             await super().handle_request(request, send)
 
-    @contextmanager
-    def _child(self) -> Iterator[None]:
-        if self._cancelled:  # before this task's first step
-            raise asyncio.CancelledError
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - Quart runs each child as a task
-        self._children.add(task)
-        try:
-            yield
-        finally:
-            self._children.discard(task)
 
-    async def _end_children(self) -> None:
-        children = set(self._children)
-        for task in children:
-            task.cancel()
-        if children:
-            await asyncio.wait(children, timeout=CANCEL_TIMEOUT_SECONDS)
+class WebsocketConnection(_Ending, ASGIWebsocketConnection):
+    """Quart's, but one cancelled at shutdown ends."""
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """As Quart's, but for a cancellation."""
+        try:
+            await super().__call__(receive, send)
+        except asyncio.CancelledError:
+            await self._end_children()
+            raise
+
+    async def handle_messages(self, receive: ASGIReceiveCallable) -> None:
+        """As Quart's."""
+        with self._child():
+            await super().handle_messages(receive)
+
+    async def handle_websocket(self, websocket: Websocket, send: ASGISendCallable) -> None:
+        """As Quart's."""
+        with self._child():
+            await super().handle_websocket(websocket, send)
 
 
 def _cancellation() -> TenancyError:
     """Return what the client is told: never "not saved" once a COMMIT was sent."""
-    if tenant.commit_was_sent():
-        return CommitUnknownError("the request was cancelled at shutdown, after a COMMIT was sent")
-    return ShuttingDownError("the request was cancelled at shutdown")
+    if tenant.refuse_commits():
+        return ShuttingDownError("the request was cancelled at shutdown")
+    return CommitUnknownError("the request was cancelled at shutdown, after a COMMIT was sent")
 
 
 def drain_on_sigterm() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from tenancy.errors import NoTenantError, TenantMismatchError
+from tenancy.errors import NoTenantError, ShuttingDownError, TenantMismatchError
 
 
 class State(StrEnum):
@@ -48,10 +48,12 @@ class Serving:
         tenant: whom it is for; None: an exempt view or a refused host.
         commit_sent: whether a COMMIT was sent for it. Then a cancelled request can no longer be
             answered "nothing was saved".
+        refused: whether it was answered so. Then nothing it has left running may commit.
     """
 
     tenant: Tenant | None
     commit_sent: bool = False
+    refused: bool = False
 
 
 _serving: ContextVar[Serving | None] = ContextVar("tenancy.serving", default=None)
@@ -67,17 +69,26 @@ def serving(tenant: Tenant | None) -> Iterator[None]:
         _serving.reset(token)
 
 
-def note_commit_sent() -> None:
-    """Remember, for the request this task serves if any, that a COMMIT is on its way."""
+def sending_commit() -> None:
+    """Remember, for the request this task serves if any, that a COMMIT is on its way.
+
+    Raises:
+        ShuttingDownError: the client was told already that nothing was saved.
+    """
     request = _serving.get()
     if request is not None:
+        if request.refused:
+            raise ShuttingDownError("the request was refused at shutdown: nothing is saved")
         request.commit_sent = True
 
 
-def commit_was_sent() -> bool:
-    """Whether a COMMIT was sent for the request this task serves."""
+def refuse_commits() -> bool:
+    """Let nothing be committed for this task's request; False: something may be already."""
     request = _serving.get()
-    return request is not None and request.commit_sent
+    if request is None or request.commit_sent:
+        return False
+    request.refused = True
+    return True
 
 
 def current() -> Tenant:

@@ -1,5 +1,6 @@
 """One request to an ASGI application, with headers as raw as a test wants them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,12 @@ async def call(
     """Send one request without a body; collect the whole answer."""
     sent: list[Any] = []
 
+    bodies: list[dict[str, Any]] = [{"type": "http.request", "body": b"", "more_body": False}]
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if not bodies:
+            await asyncio.Event().wait()  # a client that waits for its answer
+        return bodies.pop()
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -12,7 +12,7 @@ from tenancy.connection import ForgetfulConnection
 OVERRIDDEN = [
     "execute", "reset", "_get_statement", "_copy_out", "_copy_in", "_get_unique_id",
     "set_type_codec", "reset_type_codec", "set_builtin_type_codec", "add_query_logger",
-    "add_termination_listener",
+    "add_termination_listener", "prepare",
 ]  # fmt: skip
 
 
