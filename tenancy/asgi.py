@@ -21,9 +21,6 @@ Resolve = Callable[[Scope], Awaitable[Tenant]]
 Hook = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[tuple[int, bytes]]]
 
-REFUSAL = "tenancy.refusal"
-"""Key of the ASGI scope under which a deferred refusal waits for the framework inside."""
-
 POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 
 
@@ -35,7 +32,7 @@ class Front:
         resolve: from an ASGI scope to a tenant that may be served.
         probes: health endpoints by path; they answer on any host, a malformed or missing one too.
         defer: leave refusals, but for malformed hosts, to the framework inside, which knows the
-            views that need no tenant; it finds them under `REFUSAL`.
+            views that need no tenant; it finds them by `tenant.refusal`.
         lifespan: what to await before the application's own start-up, and after its own shutdown.
     """
 
@@ -62,14 +59,15 @@ class Front:
             status, body = await self._probes[scope["path"]]()
             return await _respond(send, status, [("content-type", "application/json")], body)
         served: Tenant | None = None
+        refusal: TenancyError | None = None
         try:
             _check_target(scope["path"])
             served = await self._resolve(scope)
         except TenancyError as error:
             if not self._defer or isinstance(error, MalformedHostError | MalformedTargetError):
                 return await refuse(scope, send, error)
-            scope[REFUSAL] = error
-        with tenant.serving(served):
+            refusal = error
+        with tenant.serving(served, refusal):
             return await self._app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

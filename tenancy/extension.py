@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
@@ -272,14 +272,13 @@ class Tenancy:
             app.register_error_handler(kind, _answer)
 
     async def _admit_request(self) -> None:
-        self._admit(request.endpoint, request.scope)
+        refusal = tenant.refusal()
+        if refusal is not None and not self._is_exempt(request.endpoint):
+            raise refusal
 
     async def _admit_websocket(self) -> None:
-        self._admit(websocket.endpoint, websocket.scope)
-
-    def _admit(self, endpoint: str | None, scope: Mapping[str, Any]) -> None:
-        refusal = scope.get(asgi.REFUSAL)
-        if refusal is not None and not self._is_exempt(endpoint):
+        refusal = tenant.refusal()
+        if refusal is not None and not self._is_exempt(websocket.endpoint):
             raise refusal
 
     def _is_exempt(self, endpoint: str | None) -> bool:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from tenancy import identifiers
@@ -17,6 +18,7 @@ from tenancy.errors import MalformedHostError, MisdirectedHostError, UnknownTena
 Scope = Mapping[str, Any]
 
 MAX_HOST_BYTES = 255
+CACHED_HOSTS = 10_000
 
 # RFC 9110, section 7.2: uri-host [ ":" port ]; of uri-host only what DNS and address literals need.
 _HOST = re.compile(r"(?P<name>[a-z0-9.-]+|\[(?P<address>[0-9a-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
@@ -89,8 +91,13 @@ def host(scope: Scope) -> str:
     values = [value for key, value in scope["headers"] if key.lower() == b"host"]
     if len(values) != 1:
         raise MalformedHostError(f"the request has {len(values)} Host headers, and must have one")
+    return _name(values[0])
+
+
+@lru_cache(maxsize=CACHED_HOSTS)
+def _name(value: bytes) -> str:
     # latin-1 maps every byte, and the pattern admits ASCII only.
-    text = values[0].strip(b" \t").decode("latin-1")
+    text = value.strip(b" \t").decode("latin-1")
     match = (
         _HOST.fullmatch(text.lower()) if len(text) <= MAX_HOST_BYTES and text.isascii() else None
     )
@@ -127,6 +134,7 @@ def _checked(base_domains: Iterable[str]) -> tuple[str, ...]:
     return bases
 
 
+@lru_cache(maxsize=CACHED_HOSTS)
 def _subdomain(name: str, bases: tuple[str, ...]) -> TenantKey | None:
     """Return the key below the longest base that *name* is under; None where it is under none."""
     for base in sorted(bases, key=len, reverse=True):

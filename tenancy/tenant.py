@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from tenancy.errors import NoTenantError, ShuttingDownError, TenantMismatchError
+from tenancy.errors import NoTenantError, ShuttingDownError, TenancyError, TenantMismatchError
 
 
 class State(StrEnum):
@@ -45,13 +45,15 @@ class Serving:
     """One request, from its host to its answer; tasks it spawns share it.
 
     Attributes:
-        tenant: whom it is for; None: an exempt view or a refused host.
+        tenant: whom it is for; None: nobody.
+        refusal: why it is for nobody, for a framework that knows views which need no tenant.
         commit_sent: whether a COMMIT was sent for it. Then a cancelled request can no longer be
             answered "nothing was saved".
         refused: whether it was answered so. Then nothing it has left running may commit.
     """
 
     tenant: Tenant | None
+    refusal: TenancyError | None = None
     commit_sent: bool = False
     refused: bool = False
 
@@ -60,13 +62,19 @@ _serving: ContextVar[Serving | None] = ContextVar("tenancy.serving", default=Non
 
 
 @contextmanager
-def serving(tenant: Tenant | None) -> Iterator[None]:
+def serving(tenant: Tenant | None, refusal: TenancyError | None = None) -> Iterator[None]:
     """Serve *tenant* in this task, and in those it spawns, until the block ends."""
-    token = _serving.set(Serving(tenant))
+    token = _serving.set(Serving(tenant, refusal))
     try:
         yield
     finally:
         _serving.reset(token)
+
+
+def refusal() -> TenancyError | None:
+    """Return why the request that this task serves has no tenant."""
+    request = _serving.get()
+    return request.refusal if request is not None else None
 
 
 def sending_commit() -> None:

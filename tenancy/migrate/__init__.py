@@ -47,7 +47,7 @@ async def plan(settings: Settings, *, tenants: Sequence[str] = ()) -> Survey:
         DatabaseUnavailableError, DatabaseSetupError, SettingsError: as `migrate`.
     """
     files = load(settings)
-    async with Session(settings.admin_dsn) as session:
+    async with Session(settings) as session:
         return await session.query(
             lambda conn: surveys.survey(conn, files, settings.shared_schema, tenants)
         )

@@ -63,7 +63,7 @@ async def up(  # noqa: PLR0913 - the options of the command, by name
         DatabaseUnavailableError, DatabaseSetupError, SettingsError: it cannot be reached or used.
     """
     files = load_all(settings)
-    async with Session(settings.admin_dsn) as control:
+    async with Session(settings) as control:
         run = _Run(settings, files, control, tuple(tenants), parallel, grace_seconds)
         run.stop = stop or run.stop
         run.watch = watch or run.watch
@@ -121,7 +121,7 @@ class _Run:
     async def _make_schemas(self, found: Survey) -> None:
         started = monotonic()
         shared = self.settings.shared_schema
-        async with Session(self.settings.admin_dsn) as session:
+        async with Session(self.settings) as session:
             if found.empty:
                 versions = tuple(await make_catalog(session, self.files.catalog))
                 outcome = Outcome.APPLIED if versions else Outcome.CURRENT
@@ -160,7 +160,7 @@ class _Run:
         return await self._read(lambda conn: behind(conn, self.files, stage, shared, self.slugs))
 
     async def _worker(self, queue: deque[Step]) -> None:
-        async with Session(self.settings.admin_dsn) as session:
+        async with Session(self.settings) as session:
             while queue and not self.stop.is_set():
                 self._note(await self._upgraded(session, queue.popleft()))
                 await session.recycle()
@@ -168,7 +168,7 @@ class _Run:
     async def _upgraded(self, session: Session, step: Step) -> Result:
         started = monotonic()
         stage, shared = step.standing.stage, self.settings.shared_schema
-        schema = SchemaRef(step.standing.oid or 0, step.standing.name)
+        schema = SchemaRef(step.standing.oid or 0, step.standing.name)  # workable: it has one
         upgrade = Upgrade(session, schema, self.files.of(stage), self.run_id, shared=shared)
         failure: Failure | None = None
         try:

@@ -78,7 +78,7 @@ class Upgrade:
         self._run_id = run_id
         self._shared = shared
         self._at: Migration | None = None
-        self._unsure = False  # whether the COMMIT of `_at` was sent and not answered
+        self._unanswered: Migration | None = None  # whose COMMIT was sent
 
     async def run(self) -> Position:
         """Apply what is pending, again where that can help; return where the schema stands then.
@@ -96,7 +96,8 @@ class Upgrade:
             except Exception as error:
                 attempt = attempt + 1 if len(self.applied) == done else 1
                 if attempt >= _attempts(error):
-                    raise self._final(error) from error
+                    self._raise_final(error)
+                    raise
                 if is_lost(error):
                     self._session.discard()
             await backoff(attempt)
@@ -116,46 +117,38 @@ class Upgrade:
         if found is None:
             applied = await ledger.applied(conn, self._schema.oid)
             found = chain.difference(self._migrations, digest, applied)
-        if (
-            self._unsure
-            and self._at
-            and not found.verdict.refused
-            and self._at not in found.pending
-        ):
-            self.applied.append(self._at.version)  # the lost COMMIT had arrived
-        self._unsure = False
+        lost, self._unanswered = self._unanswered, None
+        if lost is not None and not found.verdict.refused and lost not in found.pending:
+            self.applied.append(lost.version)  # the COMMIT had arrived
         return found
 
     async def _step(self, conn: asyncpg.Connection, migration: Migration) -> None:
         self._at = migration
         await conn.execute(_BEGIN)
         await apply(conn, self._schema, migration, self._run_id, shared=self._shared)
-        self._unsure = True
+        self._unanswered = migration
         await _commit(conn, migration)
-        self._unsure = False
+        self._unanswered = None
         self.applied.append(migration.version)
         await self._session.forget()
 
-    def _final(self, error: Exception) -> Exception:
-        """Return *error* as what the caller is told: of this schema where it is known to be so."""
-        if isinstance(error, AlreadyAppliedError) and self._at is not None:
-            reason = (
-                f"{error}, but its checkpoint says otherwise: did the file end its transaction?"
-            )
-            return MigrationFailedError(script.failed(self._at, AlreadyAppliedError(reason)))
-        if self._at is not None and (is_lost(error) or isinstance(error, asyncpg.PostgresError)):
-            return MigrationFailedError(script.failed(self._at, error))
-        if is_lost(error):
-            return DatabaseUnavailableError("the connection is lost again and again")
-        return error
+    def _raise_final(self, error: Exception) -> None:
+        """Raise *error* as a failure of this schema, where it is one and does not say so itself."""
+        if self._at is None and is_lost(error):
+            raise DatabaseUnavailableError("the connection is lost again and again") from error
+        if self._at is None:
+            return
+        if isinstance(error, AlreadyAppliedError):
+            reason = f"{error}, but its checkpoint says otherwise: did it end its transaction?"
+            raise script.broken(self._at, reason) from error
+        if is_lost(error) or isinstance(error, asyncpg.PostgresError):
+            raise MigrationFailedError(script.failed(self._at, error)) from error
 
 
 async def _commit(conn: asyncpg.Connection, migration: Migration) -> None:
     status = await conn.execute("COMMIT", timeout=script.timeout_seconds(migration))
     if status != "COMMIT":
-        raise MigrationFailedError(
-            script.failed(migration, RuntimeError(f"the server answered {status} to COMMIT"))
-        )
+        raise script.broken(migration, f"the server answered {status} to COMMIT")
 
 
 def _attempts(error: Exception) -> int:

@@ -75,6 +75,11 @@ def failed(migration: Migration, error: BaseException, offset: int | None = None
     return Failure(migration.version, place, _words(error), sqlstate, raised=raised)
 
 
+def broken(migration: Migration, reason: str) -> MigrationFailedError:
+    """Return the error of a file that failed as a whole, without an error of the server's."""
+    return MigrationFailedError(Failure(migration.version, migration.source.label, reason))
+
+
 def timeout_seconds(migration: Migration) -> float:
     """Return how long to wait for the server's answer to one statement of *migration*."""
     return migration.directives.statement_timeout / 1000 + SILENCE_SECONDS
@@ -114,7 +119,7 @@ async def _require_scope(
     found = (row["marker"], _names(row["path"]), row["role"], row["schema_oid"])
     for value, right, reason in zip(found, expected, _BROKEN, strict=True):
         if value != right:
-            raise MigrationFailedError(Failure(migration.version, migration.source.label, reason))
+            raise broken(migration, reason)
 
 
 def _names(path: str) -> list[str]:
@@ -125,8 +130,8 @@ def _names(path: str) -> list[str]:
 def _words(error: BaseException) -> str:
     """Return what *error* says, without the values that the server quotes out of rows.
 
-    They are in DETAIL, and in the message of class 22 (data exceptions) and of user-defined errors
-    that borrow the codes of class 23, whose own messages name only the constraint.
+    Those are in DETAIL, which str() would add, and in the messages of class 22 (data exceptions).
+    In class 23 the constraint's name says enough, and a file may raise that in its own words.
     """
     if not isinstance(error, asyncpg.PostgresError):
         return str(error) or type(error).__name__

@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 import asyncpg
 
 from tenancy.faults import LOST, connecting
-from tenancy.settings import variable
+from tenancy.settings import Settings, variable
 
 APPLICATION_NAME = "tenancy migrate"
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -46,14 +46,15 @@ def is_lost(error: BaseException) -> bool:
 
 async def backoff(attempt: int, longest_seconds: float = 5.0) -> None:
     """Sleep before attempt number *attempt* + 1: a tenth of a second, doubled each time, uneven."""
-    await asyncio.sleep(min(0.1 * 2**attempt, longest_seconds) * random.uniform(0.5, 1))  # noqa: S311
+    pause = min(0.1 * 2**attempt, longest_seconds)
+    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
 
 class Session:
     """One task's connection, opened when it is needed."""
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._conn: asyncpg.Connection | None = None
         self._served = 0
 
@@ -77,7 +78,7 @@ class Session:
             SettingsError: the address cannot be read.
         """
         if self._conn is None or self._conn.is_closed():
-            self._conn = await _connected(self._dsn)
+            self._conn = await _connected(self._settings)
             self._served = 0
         return self._conn
 
@@ -119,16 +120,17 @@ class Session:
                 await conn.close(timeout=CLOSE_TIMEOUT_SECONDS)
 
 
-async def _connected(dsn: str) -> asyncpg.Connection:
-    with connecting(variable("admin_database_url")):
+async def _connected(settings: Settings) -> asyncpg.Connection:
+    name = "admin_database_url" if settings.admin_database_url else "database_url"
+    with connecting(variable(name)):
         for attempt in range(1, CONNECT_ATTEMPTS):
             try:
-                return await _open(dsn)
+                return await _open(settings.admin_dsn)
             except LOST as error:
                 if isinstance(error, ValueError):  # an address that cannot be read stays so
                     raise
             await backoff(attempt)
-        return await _open(dsn)
+        return await _open(settings.admin_dsn)
 
 
 async def _open(dsn: str) -> asyncpg.Connection:

@@ -27,7 +27,10 @@ _TOKEN = re.compile(
   | (?P<quoted_name> " (?: [^"]++ | "" )*+ (?: " | (?P<open_name> \Z ) ) )
   | (?P<dollar_string> \$ (?: [A-Za-z_\u0080-\U0010ffff] [A-Za-z0-9_\u0080-\U0010ffff]*+ )?+ \$ )
   | (?P<word> [A-Za-z_\u0080-\U0010ffff] [A-Za-z0-9_$\u0080-\U0010ffff]*+ )
-  | (?P<number> \$?[0-9] [A-Za-z0-9_.]*+ )
+  | (?P<number>
+        # A name stuck to it is junk, but may swallow a $ (scan.l, integer_junk, param_junk).
+        \$?[0-9] [0-9_.]*+ (?: [A-Za-z_\u0080-\U0010ffff] [A-Za-z0-9_$\u0080-\U0010ffff]*+ )?+
+    )
   | (?P<symbol> . )
     """,
     re.VERBOSE | re.DOTALL,

@@ -6,10 +6,10 @@ import re
 import asyncpg
 import pytest
 from support.databases import superuser
-from support.fleets import NOTES, Fleet
+from support.fleets import ASLEEP, NOTES, Fleet
 
 from tenancy.errors import MigrationError, MigrationRefusedError
-from tenancy.migrate import Outcome, runner
+from tenancy.migrate import Outcome, lock, runner
 from tenancy.migrate.report import Ending
 
 
@@ -237,7 +237,7 @@ async def test_a_tenant_dropped_under_the_migration_is_gone_and_no_failure(three
         "tenant/0002_slow.sql", "SELECT pg_sleep(0.5); CREATE TABLE IF NOT EXISTS more (id int);"
     )
     run = asyncio.create_task(three.up(parallel=1, tenants=["acme"]))
-    await three.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.5)'")
+    await three.until(ASLEEP)
     await three.execute(
         "DROP SCHEMA t_acme CASCADE; DELETE FROM tenancy.tenants WHERE slug = 'acme'"
     )
@@ -286,7 +286,10 @@ async def test_a_deadlock_is_tried_again(three: Fleet) -> None:
         await transaction.start()
         await rival.execute("LOCK TABLE t_acme.other")
         run = asyncio.create_task(three.up(tenants=["acme"]))
-        await three.until("SELECT count(*) = 1 FROM pg_locks WHERE NOT granted")
+        await three.until(
+            "SELECT count(*) = 1 FROM pg_locks "
+            "WHERE NOT granted AND relation = 't_acme.other'::regclass"
+        )
         await rival.execute("LOCK TABLE t_acme.notes")  # waits for less long, so it is spared
         await transaction.rollback()
         report = await run
@@ -298,9 +301,8 @@ async def test_a_lost_connection_is_replaced(three: Fleet) -> None:
         "tenant/0002_slow.sql", "INSERT INTO notes (body) VALUES ('once'); SELECT pg_sleep(0.4);"
     )
     run = asyncio.create_task(three.up(tenants=["acme"]))
-    asleep = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.4)'"
-    await three.until(f"SELECT count(*) = 1 {asleep}")
-    await three.execute(f"SELECT pg_terminate_backend(pid) {asleep}")
+    await three.until(ASLEEP)
+    await three.end_sessions("query LIKE 'SELECT pg_sleep%'")
     assert [r.outcome for r in (await run).results] == [Outcome.APPLIED]
     assert await three.fetch("SELECT count(*) FROM t_acme.notes") == [(1,)]
 
@@ -338,9 +340,9 @@ async def test_a_file_that_takes_the_connection_down_fails_after_few_attempts(th
 async def test_a_run_survives_the_loss_of_its_control_connection(three: Fleet) -> None:
     three.write("tenant/0002_slow.sql", "SELECT pg_sleep(0.4);")
     run = asyncio.create_task(three.up())
-    await three.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.4)'")
-    await three.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 0"
+    await three.until(ASLEEP)
+    await three.end_sessions(
+        f"pid IN (SELECT pid FROM pg_locks WHERE classid = {lock.CLASS} AND objid = {lock.RUN})"
     )
     report = await run
     assert report.ending is Ending.CURRENT

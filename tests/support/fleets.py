@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from click.testing import CliRunner
@@ -18,6 +19,11 @@ from tenancy.migrate import Files, Report, load, migrate
 from tenancy.migrate.__main__ import migrate_group
 from tenancy.settings import Settings
 
+# For `Fleet.until`: somebody in this database is in the middle of `SELECT pg_sleep(...)`.
+ASLEEP = (
+    "SELECT count(*) > 0 FROM pg_stat_activity "
+    "WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%'"
+)
 NOTES = (
     "CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);"
 )
@@ -53,7 +59,7 @@ class Fleet:
         finally:
             await conn.close()
 
-    async def fetch(self, sql: str, *args: object) -> list[tuple[object, ...]]:
+    async def fetch(self, sql: str, *args: object) -> list[tuple[Any, ...]]:
         async with self.connection() as conn:
             return [tuple(row.values()) for row in await conn.fetch(sql, *args)]
 
@@ -97,6 +103,13 @@ class Fleet:
         async with self.connection() as conn, asyncio.timeout(seconds):
             while not await conn.fetchval(condition):  # noqa: ASYNC110 - the server sets no event
                 await asyncio.sleep(0.01)
+
+    async def end_sessions(self, of: str) -> None:
+        """Terminate this database's sessions that the condition *of* finds in pg_stat_activity."""
+        await self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE datname = current_database() AND pid <> pg_backend_pid() AND ({of})"
+        )
 
     # The command
 
