@@ -3,6 +3,7 @@
 ``hypercorn -c config/hypercorn.toml "tenancy.app:create_app()"``
 """
 
+from pydantic import ValidationError
 from quart import Quart, Response
 from quart_schema import Info, QuartSchema, RequestSchemaValidationError
 from werkzeug.exceptions import HTTPException
@@ -35,6 +36,11 @@ def create_app(settings: Settings | None = None, *, title: str = "tenancy") -> Q
             tenancy.exempt(app.view_functions[endpoint])
     app.register_error_handler(HTTPException, _refusal)
     app.register_error_handler(RequestSchemaValidationError, _invalid)
+    for kind in (
+        UnicodeDecodeError,
+        RecursionError,
+    ):  # JSON that is none, or too deep
+        app.register_error_handler(kind, _unreadable)
     return app
 
 
@@ -43,5 +49,19 @@ async def _refusal(error: HTTPException) -> Response:
     return answered(problems.of_status(error.code or 500), kept)  # Allow, Retry-After, Location
 
 
-async def _invalid(_: RequestSchemaValidationError) -> Response:
-    return answered(problems.of_status(422))
+async def _invalid(error: RequestSchemaValidationError) -> Response:
+    return answered(problems.of_status(422).naming(_faults(error.validation_error)))
+
+
+async def _unreadable(_: Exception) -> Response:
+    return answered(problems.of_status(400))
+
+
+def _faults(error: Exception) -> list[dict[str, str]]:
+    """Return which field is wrong and why, without what the client sent."""
+    if not isinstance(error, ValidationError):
+        return []
+    return [
+        {"field": ".".join(map(str, fault["loc"])), "reason": fault["msg"]}
+        for fault in error.errors(include_input=False, include_url=False, include_context=False)
+    ]

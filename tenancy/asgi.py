@@ -71,20 +71,36 @@ class Front:
             return await self._app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start before the application, stop after it; and also where it knows no lifespan."""
         on_startup, on_shutdown = self._lifespan_hooks
+        reached: set[str] = set()
 
         async def receiving() -> Message:
             message = await receive()
+            reached.add(message["type"])
             if message["type"] == "lifespan.startup":
                 await on_startup()
             return message
 
         async def sending(message: Message) -> None:
+            reached.add(message["type"])
             if message["type"].startswith("lifespan.shutdown."):
                 await on_shutdown()
             await send(message)
 
-        await self._app(scope, receiving, sending)
+        try:
+            await self._app(scope, receiving, sending)
+        except Exception:
+            if "lifespan.startup.complete" in reached:
+                raise
+            await self._lifespan_alone(reached, receiving, sending)
+
+    async def _lifespan_alone(self, reached: set[str], receive: Receive, send: Send) -> None:
+        if "lifespan.startup" not in reached:
+            await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _check_target(path: str) -> None:

@@ -66,4 +66,6 @@ def _code(error: Exception) -> Exit:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return f"{reason(error)}: is TENANCY_ADMIN_DATABASE_URL the address of the owner?"
     return reason(error) if isinstance(error, asyncpg.PostgresError | OSError) else str(error)

@@ -4,7 +4,8 @@ Nothing of the exception's own words leaves the process.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import asyncpg
 
@@ -21,12 +22,18 @@ class Problem:
     code: str
     title: str
     retry_after_seconds: int | None = None
+    errors: Sequence[Mapping[str, str]] = ()
+
+    def naming(self, errors: Sequence[Mapping[str, str]]) -> "Problem":
+        """Return the same answer with what is wrong in particular."""
+        return replace(self, errors=tuple(errors))
 
     @property
     def body(self) -> bytes:
         """The document, as JSON."""
         members = {"title": self.title, "status": self.status, "code": self.code}
-        return json.dumps({"type": "about:blank", **members}).encode()
+        named = {"errors": list(self.errors)} if self.errors else {}
+        return json.dumps({"type": "about:blank", **members, **named}).encode()
 
     @property
     def headers(self) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """A tenant's life. Each step is one transaction: all of it happens, or nothing."""
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tenancy import identifiers, migrate
 from tenancy.errors import (
     DatabaseSetupError,
     DomainTakenError,
+    InvalidDomainError,
     MigrationRefusedError,
     SlugTakenError,
     UnknownTenantError,
@@ -21,6 +23,8 @@ from tenancy.pool import connect
 from tenancy.preflight import CATALOG_TABLES
 from tenancy.settings import Isolation, Settings
 from tenancy.tenant import State, Tenant
+
+_log = logging.getLogger(__name__)
 
 ROLE_OPTIONS_SINCE = 16  # GRANT role ... WITH INHERIT, SET
 
@@ -112,8 +116,10 @@ class Administrator:
             DatabaseSetupError: the login lacks a right; says which to grant.
         """
         slug = identifiers.slug(slug)
-        names = tuple(dict.fromkeys(map(identifiers.domain, domains)))
+        names = tuple(dict.fromkeys(map(self._custom_domain, domains)))
         files = migrate.load(self._settings)
+        if not files.tenant:
+            _log.warning("the tenant has no tables: no file is in tenant/ of TENANCY_SQL_DIR")
         try:
             async with self._conn.transaction():
                 await self._refuse_unless_current(files)
@@ -172,6 +178,15 @@ class Administrator:
         return tuple(map(_profile, rows))
 
     # The parts of `create`
+
+    def _custom_domain(self, text: str) -> str:
+        name = identifiers.domain(text)
+        for base in self._settings.base_domains:
+            if name == base or name.endswith(f".{base}"):
+                raise InvalidDomainError(
+                    f"{name!r} is at or below the base domain {base}, where slugs decide"
+                )
+        return name
 
     async def _refuse_unless_current(self, files: migrate.Files) -> None:
         behind = await migrate.stages_behind(self._conn, self._settings, files)

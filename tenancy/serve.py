@@ -16,7 +16,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.run import run as run_hypercorn
 from hypercorn.typing import Framework
-from hypercorn.utils import load_application
+from hypercorn.utils import NoAppError, load_application
 
 from tenancy import embedded, migrate, provision
 from tenancy import settings as settings_module
@@ -41,7 +41,8 @@ class Options:
         host, port: where to listen; port 0: any free one.
         workers: processes; with 1 the server runs in this one.
         migrate: bring the database up to its files first.
-        demo: serve the demo, with its own files, and make its tenants where there are none.
+        demo: serve the demo, and make its tenants where there are none. On the embedded server with
+            the demo's own files; a database of yours gets those of TENANCY_SQL_DIR.
     """
 
     application: str = APPLICATION
@@ -60,18 +61,21 @@ def serve(options: Options) -> int:
         TenancyError: the database could not be brought up.
     """
     settings = settings_module.load()
-    if options.demo and settings.sql_dir is None:
+    if options.demo and settings.database_url is None and settings.sql_dir is None:
         settings = settings.model_copy(update={"sql_dir": migrate.packaged_sql_folder()})
     with (
         _exit_on_sigterm(),
         _listening(options) as listener,
-        embedded.configured(settings) as ready,
+        embedded.configured(settings, own=True) as ready,
     ):
         _export(ready)
         slugs = asyncio.run(_prepare(ready, options))
         if options.demo:
             _welcome(slugs, settings.base_domains[0], listener.getsockname()[1])
-        return run_hypercorn(_configuration(options, listener))
+        try:
+            return run_hypercorn(_configuration(options, listener))
+        except NoAppError as error:
+            raise SettingsError(f"{error} Write module:expression, as in myapp:app") from error
 
 
 async def _prepare(settings: Settings, options: Options) -> list[str]:

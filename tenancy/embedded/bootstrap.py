@@ -1,7 +1,9 @@
 """The roles and the database that tenancy expects of a server."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -14,6 +16,7 @@ from tenancy.settings import Settings
 DATABASE = "tenancy"
 OWNER = "tenancy_owner"
 APP = "tenancy_app"
+OWN_TIMEOUT_SECONDS = 5.0
 
 _BOOTSTRAP = f"""
 SELECT pg_advisory_lock(7305);  -- another process may be here too
@@ -32,10 +35,15 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 
 
 @contextmanager
-def configured(settings: Settings) -> Iterator[Settings]:
+def configured(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
     """Yield *settings* with a database's addresses: its own, else those of an embedded server.
 
     That server runs until the block ends, or as long as another process owns it.
+
+    Args:
+        settings: with the data directory, where it is not the default one.
+        own: wait for another owner to end, and do not build on one that stays: it would take the
+            server along when it ends.
 
     Raises:
         EmbeddedServerError: no address is configured and no server can run here.
@@ -43,7 +51,8 @@ def configured(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    server = start(settings.data_dir or default_data_dir())
+    data_dir = settings.data_dir or default_data_dir()
+    server = _own(data_dir) if own else start(data_dir)
     try:
         _bootstrap(server)
         yield settings.model_copy(
@@ -54,6 +63,18 @@ def configured(settings: Settings) -> Iterator[Settings]:
         )
     finally:
         server.stop()
+
+
+def _own(data_dir: Path) -> Server:
+    deadline = time.monotonic() + OWN_TIMEOUT_SECONDS
+    while not (server := start(data_dir)).owned:
+        if time.monotonic() > deadline:
+            raise EmbeddedServerError(
+                f"another process serves {data_dir}: stop it, choose another directory with "
+                "TENANCY_DATA_DIR, or set TENANCY_DATABASE_URL"
+            )
+        time.sleep(0.1)
+    return server
 
 
 def _bootstrap(server: Server) -> None:

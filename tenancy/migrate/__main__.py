@@ -45,7 +45,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object
 _debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
-@click.group("migrate", cls=_UpByDefault)
+@click.group("migrate", cls=_UpByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 def migrate_group() -> None:
     """Bring the schemas of all tenants to what the files in TENANCY_SQL_DIR say.
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from tenancy.errors import MigrationFileError
+from tenancy.errors import MigrationFileError, SettingsError
 from tenancy.migrate import directives, rules
 from tenancy.migrate.directives import Directives
 from tenancy.migrate.source import Source
@@ -137,13 +137,13 @@ def sql_folder(settings: Settings) -> Path:
     """Return the application's sql directory.
 
     Raises:
-        MigrationFileError: it does not exist.
+        SettingsError: it does not exist.
     """
     folder = settings.sql_dir or Path("sql")
     if not folder.is_dir():
-        raise MigrationFileError(
+        raise SettingsError(
             f"{folder} is no directory: set {variable('sql_dir')} to the one that holds shared/ "
-            "and tenant/, or start where ./sql is"
+            f"and tenant/, or start where ./sql is (the demo's is {packaged_sql_folder()})"
         )
     return folder
 

@@ -24,7 +24,9 @@ def plan_lines(found: Survey) -> Iterator[str]:
     yield from _grouped((_fate(step), _called(step)) for step in found.steps)
     if found.empty:
         yield "nothing applied yet"
-    elif not found.of(Verdict.BEHIND):
+    elif not any(step.position.verdict.refused for step in found.steps) and not found.of(
+        Verdict.BEHIND
+    ):
         yield "nothing pending"
 
 

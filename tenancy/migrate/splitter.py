@@ -20,8 +20,9 @@ _TOKEN = re.compile(
   | (?P<string>
         [eE]' (?: [^'\\]++ | \\(?:.|\Z) | '' )*+
         # An E'' string goes on in the next line with the same escapes (scan.l, quotecontinue).
+        # Not possessive on the outside: Python 3.11.2 and older then match it wrongly.
         (?: ' (?: [ \t\f\v] | --[^\n\r]*+ )*+ [\n\r] (?: [ \t\n\r\f\v]++ | --[^\n\r]*+[\n\r] )*+
-            ' (?: [^'\\]++ | \\(?:.|\Z) | '' )*+ )*+ (?: ' | (?P<open_escapes> \Z ) )
+            ' (?: [^'\\]++ | \\(?:.|\Z) | '' )*+ )* (?: ' | (?P<open_escapes> \Z ) )
       | ' (?: [^']++ | '' )*+ (?: ' | (?P<open_string> \Z ) )
     )
   | (?P<quoted_name> " (?: [^"]++ | "" )*+ (?: " | (?P<open_name> \Z ) ) )

@@ -7,11 +7,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
-from support.databases import Database
+from pydantic import SecretStr
+from support.databases import PASSWORD, Database, at
 from support.processes import environment, hypercorn, run
 
-from tenancy import settings
+from tenancy import Settings, Tenancy, migrate, provision, settings
 from tenancy.__main__ import cli
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +33,49 @@ async def test_the_fourteen_lines_serve_as_written(database: Database, tmp_path:
         for slug in ("acme", "globex"):
             assert await server.get("/notes", f"{slug}.example.com") == (200, [])
         assert (await server.get("/notes", "nobody.example.com"))[0] == 404
+
+
+async def test_the_script_runs_as_written(database: Database, tmp_path: Path) -> None:
+    conn = await asyncpg.connect(database.admin_url)
+    schema = await conn.fetchval("SELECT schema_name FROM tenancy.tenants WHERE slug = 'acme'")
+    await conn.execute(f"INSERT INTO \"{schema}\".notes (body) VALUES ('small')")
+    example = next(block for block in _blocks("python") if "asyncio.run" in block)
+    (tmp_path / "script.py").write_text(example)
+    result = await run("script.py", env=environment(database.settings()), cwd=tmp_path)
+    assert result.code == 0, result.err
+    assert await conn.fetchval(f'SELECT body FROM "{schema}".notes') == "SMALL"
+    await conn.close()
+
+
+async def test_the_recipe_for_a_server_of_ones_own_works(server_url: str) -> None:
+    """Its roles and rights, under other names; then a tenant, with exactly those."""
+    recipe = next(iter(_blocks("sql")))
+    recipe = (
+        re.sub(r"\bnotes\b", "recipe", recipe).replace("notes_", "recipe_").replace("'...'", "'x'")
+    )
+    conn = await asyncpg.connect(server_url)
+    for statement in filter(str.strip, recipe.split(";")[:-1]):
+        await conn.execute(statement)
+    try:
+        urls = {
+            name: at(server_url, user=f"recipe_{name}", database="recipe").replace(PASSWORD, "x")
+            for name in ("owner", "app")
+        }
+        settings = Settings(
+            database_url=SecretStr(urls["app"]),
+            admin_database_url=SecretStr(urls["owner"]),
+            sql_dir=ROOT / "sql",
+        )
+        (await migrate.migrate(settings)).raise_for_failures()
+        async with provision.administrator(settings) as admin:
+            made = await admin.create("acme")
+        async with Tenancy(settings=settings) as tenancy, tenancy.transaction("acme") as scoped:
+            assert await scoped.fetchval("SELECT count(*) FROM notes") == 0
+    finally:
+        await conn.execute("DROP DATABASE recipe WITH (FORCE)")
+        await conn.execute(f'DROP ROLE "{made.tenant.schema}"')
+        await conn.execute("DROP ROLE recipe_owner; DROP ROLE recipe_app")
+        await conn.close()
 
 
 def _commands() -> list[str]:

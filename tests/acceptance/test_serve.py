@@ -1,17 +1,24 @@
 """`python -m tenancy serve --demo`, as a person meets it."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from support.databases import Database
 from support.processes import Served, environment, run, served
+
+from tenancy.demo import create_app
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -21,6 +28,13 @@ def data_dir(scratch: Path) -> Iterator[Path]:
     path = scratch / "demo"
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+async def demo(database: Database) -> AsyncIterator[Any]:
+    """A client of the demo application, in this process."""
+    async with create_app(database.settings()).test_app() as running:
+        yield running.test_client()
 
 
 def _servers(data_dir: Path) -> list[psutil.Process]:
@@ -163,11 +177,93 @@ async def test_a_misspelt_setting_is_one_clear_line(data_dir: Path) -> None:
     assert "TENANCY_POOL_MAX_SIZE" in line
 
 
-async def test_an_unreachable_database_is_one_clear_line_without_the_password(
+async def test_an_application_that_cannot_be_loaded_is_one_clear_line(data_dir: Path) -> None:
+    line = await _fails(
+        "nowhere:app", "--port", "0", cwd=data_dir.parent, TENANCY_DATA_DIR=str(data_dir)
+    )
+    assert "nowhere:app" in line
+    assert "module:expression" in line
+
+
+async def test_a_second_server_on_the_same_data_is_refused_and_commands_are_not(
     data_dir: Path,
 ) -> None:
+    env = environment(TENANCY_DATA_DIR=str(data_dir))
+    async with served("--demo", env=env, cwd=data_dir.parent) as server:
+        line = await _fails(
+            "--demo", "--port", "0", cwd=data_dir.parent, TENANCY_DATA_DIR=str(data_dir)
+        )
+        assert "another process serves" in line
+        listed = await run(
+            "-m", "tenancy", "tenants", "list", "--json", env=env, cwd=data_dir.parent
+        )
+        assert [json.loads(row)["slug"] for row in listed.out.splitlines()] == ["acme", "globex"]
+        assert await _read(server, "acme.localhost") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b'{"body": "\xff"}', 400),
+        (b"[" * 100_000, 400),
+        (b"", 400),
+        (b"null", 422),
+        (b"{}", 422),
+        (b'{"body": ""}', 422),
+        (b'{"body": 1}', 422),
+        (b'{"body": "a\\u0000b"}', 422),
+        (b'{"body": "\\ud800"}', 422),
+        (b'{"body": "' + b"x" * 10_001 + b'"}', 422),
+        (b'{"body": "' + b"x" * 2_000_000 + b'"}', 413),
+    ],
+)
+async def test_a_bad_note_has_its_answer(demo: Any, body: bytes, status: int) -> None:
+    answer = await demo.post(
+        "/notes",
+        data=body,
+        headers={"Host": "acme.example.com", "Content-Type": "application/json"},
+    )
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    if body == b'{"body": 1}':
+        assert (await answer.get_json(force=True))["errors"][0]["field"] == "body"
+
+
+async def test_notes_are_made_read_changed_deleted_and_paged(demo: Any) -> None:
+    acme, globex = ({"Host": f"{slug}.example.com"} for slug in ("acme", "globex"))
+    for n in range(1, 6):
+        made = await demo.post("/notes", json={"body": f"note {n}"}, headers=acme)
+        assert (made.status_code, (await made.get_json())["id"]) == (201, n)
+    page = await (await demo.get("/notes?limit=2", headers=acme)).get_json()
+    assert ([note["id"] for note in page["notes"]], page["next"]) == ([1, 2], 2)
+    page = await (await demo.get("/notes?limit=3&after=2", headers=acme)).get_json()
+    assert ([note["id"] for note in page["notes"]], page["next"]) == ([3, 4, 5], None)
+    changed = await demo.put("/notes/1", json={"body": "changed"}, headers=acme)
+    assert (await changed.get_json())["body"] == "changed"
+    assert (await demo.get("/notes/1", headers=globex)).status_code == 404
+    assert (await demo.put("/notes/1", json={"body": "x"}, headers=globex)).status_code == 404
+    assert (await demo.delete("/notes/1", headers=globex)).status_code == 404
+    assert (await demo.delete("/notes/1", headers=acme)).status_code == 204
+    for path in ("/notes/1", "/notes/99999999999999999999", "/notes/0", "/nowhere"):
+        assert (await demo.get(path, headers=acme)).status_code == 404
+    for query in ("limit=0", "limit=101", "limit=x", "after=-1", "after=9223372036854775808"):
+        assert (await demo.get(f"/notes?{query}", headers=acme)).status_code == 422
+    refused = await demo.patch("/notes", headers=acme)
+    assert refused.status_code == 405
+    assert "POST" in refused.headers["Allow"]
+    assert len((await (await demo.get("/languages", headers=acme)).get_json())["languages"]) == 5
+
+
+async def test_the_demo_describes_itself_on_any_host(demo: Any) -> None:
+    answer = await demo.get("/openapi.json", headers={"Host": "example.com"})
+    paths = (await answer.get_json())["paths"]
+    assert set(paths) == {"/notes", "/notes/{note_id}", "/languages"}
+
+
+async def test_an_unreachable_database_is_one_clear_line_without_the_password() -> None:
     line = await _fails(
-        "--demo", "--port", "0", cwd=data_dir.parent,
+        "--migrate", "--port", "0", cwd=ROOT,
         TENANCY_DATABASE_URL="postgresql://someone:hunter2@127.0.0.1:1/nothing",
     )  # fmt: skip
     assert "hunter2" not in line

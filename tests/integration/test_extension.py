@@ -189,6 +189,27 @@ async def test_any_asgi_application_can_stand_inside(database: Database) -> None
     assert tenancy._pool is None
 
 
+async def test_an_application_without_a_lifespan_can_stand_inside_too(database: Database) -> None:
+    tenancy = Tenancy(settings=database.settings())
+
+    async def inner(scope: Any, _receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": tenancy.tenant.slug.encode()})
+
+    app = tenancy.middleware(inner)
+    events: asyncio.Queue[Any] = asyncio.Queue()
+    done: asyncio.Queue[Any] = asyncio.Queue()
+    lifespan = asyncio.create_task(app({"type": "lifespan"}, events.get, done.put))
+    await events.put({"type": "lifespan.startup"})
+    assert (await done.get())["type"] == "lifespan.startup.complete"
+    assert (await call(app, [(b"host", b"acme.example.com")])).body == b"acme"
+    await events.put({"type": "lifespan.shutdown"})
+    assert (await done.get())["type"] == "lifespan.shutdown.complete"
+    await lifespan
+    assert tenancy._pool is None
+
+
 async def test_a_script_names_its_tenant(database: Database) -> None:
     async with Tenancy(settings=database.settings()) as tenancy:
         async with tenancy.transaction("acme") as conn:

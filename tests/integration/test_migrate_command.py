@@ -166,7 +166,7 @@ async def test_a_wrong_word_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("variables", "code"),
     [
-        ({"TENANCY_SQL_DIR": "nowhere"}, 6),
+        ({"TENANCY_SQL_DIR": "nowhere"}, 2),
         ({"TENANCY_DATABASE_URL": "mysql://x"}, 2),
         ({"TENANCY_PARALLEL": "4"}, 2),
         ({"TENANCY_DATABASE_URL": "postgresql://u:hunter2@h:port/d"}, 2),

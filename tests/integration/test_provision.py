@@ -94,8 +94,9 @@ async def test_a_slug_that_is_none_makes_nothing(database: Database, slug: str) 
     async with provision.administrator(database.settings()) as admin:
         with pytest.raises(InvalidSlugError):
             await admin.create(slug)
-        with pytest.raises(InvalidDomainError):
-            await admin.create("initech", ["localhost"])
+        for name in ("localhost", "example.com", "acme.example.com", "a.b.example.com"):
+            with pytest.raises(InvalidDomainError):
+                await admin.create("initech", [name])
 
 
 async def test_a_failing_migration_leaves_nothing(database: Database, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tenancy.errors import MigrationFileError
+from tenancy.errors import MigrationFileError, SettingsError
 from tenancy.migrate import chain, files
 from tenancy.migrate.chain import Verdict
 from tenancy.migrate.files import Migration, Stage, target
@@ -357,7 +357,7 @@ def _settings(sql: Path | None) -> Settings:
 
 
 def test_a_missing_sql_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MigrationFileError, match="TENANCY_SQL_DIR"):
+    with pytest.raises(SettingsError, match="TENANCY_SQL_DIR"):
         files.load_all(_settings(tmp_path / "none"))
 
 
