@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from quart import Quart, websocket
 from quart.testing import WebsocketResponseError
-from support.asgi import call
+from support.asgi import call, lifespan
 from support.databases import Database
 from support.notes import read
 
@@ -175,16 +175,9 @@ async def test_any_asgi_application_can_stand_inside(database: Database) -> None
         await send({"type": "http.response.body", "body": body})
 
     app = tenancy.middleware(inner)
-    events: asyncio.Queue[Any] = asyncio.Queue()
-    done: asyncio.Queue[Any] = asyncio.Queue()
-    lifespan = asyncio.create_task(app({"type": "lifespan"}, events.get, done.put))
-    await events.put({"type": "lifespan.startup"})
-    assert (await done.get())["type"] == "lifespan.startup.complete"
-    assert (await call(app, [(b"host", b"acme.example.com")])).body == b"0"
-    assert (await call(app, [(b"host", b"nobody.example.com")])).status == 404
-    await events.put({"type": "lifespan.shutdown"})
-    assert (await done.get())["type"] == "lifespan.shutdown.complete"
-    await lifespan
+    async with lifespan(app):
+        assert (await call(app, [(b"host", b"acme.example.com")])).body == b"0"
+        assert (await call(app, [(b"host", b"nobody.example.com")])).status == 404
     assert life == ["startup True", "shutdown True"]
     assert tenancy._pool is None
 
@@ -198,15 +191,8 @@ async def test_an_application_without_a_lifespan_can_stand_inside_too(database: 
         await send({"type": "http.response.body", "body": tenancy.tenant.slug.encode()})
 
     app = tenancy.middleware(inner)
-    events: asyncio.Queue[Any] = asyncio.Queue()
-    done: asyncio.Queue[Any] = asyncio.Queue()
-    lifespan = asyncio.create_task(app({"type": "lifespan"}, events.get, done.put))
-    await events.put({"type": "lifespan.startup"})
-    assert (await done.get())["type"] == "lifespan.startup.complete"
-    assert (await call(app, [(b"host", b"acme.example.com")])).body == b"acme"
-    await events.put({"type": "lifespan.shutdown"})
-    assert (await done.get())["type"] == "lifespan.shutdown.complete"
-    await lifespan
+    async with lifespan(app):
+        assert (await call(app, [(b"host", b"acme.example.com")])).body == b"acme"
     assert tenancy._pool is None
 
 

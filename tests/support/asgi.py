@@ -1,7 +1,8 @@
 """One request to an ASGI application, with headers as raw as a test wants them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,3 +39,17 @@ async def call(
     start = sent[0]
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return Answer(start["status"], dict(start["headers"]), body)
+
+
+@asynccontextmanager
+async def lifespan(app: Any) -> AsyncIterator[None]:
+    """Start *app*, and stop it when the block ends."""
+    events: asyncio.Queue[Any] = asyncio.Queue()
+    done: asyncio.Queue[Any] = asyncio.Queue()
+    task = asyncio.create_task(app({"type": "lifespan"}, events.get, done.put))
+    for step in ("startup", "shutdown"):
+        await events.put({"type": f"lifespan.{step}"})
+        assert (await done.get())["type"] == f"lifespan.{step}.complete"
+        if step == "startup":
+            yield
+    await task
