@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 
 ROLE_OPTIONS_SINCE = 16  # GRANT role ... WITH INHERIT, SET
 
+# Its name, and the server's birthday: alike only if both connections are in the same one.
+_WHICH_DATABASE = "SELECT pg_catalog.concat(current_database(), ' ', pg_postmaster_start_time())"
+
 _PROFILE = """
     SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, c.version,
            coalesce(array_agg(d.name ORDER BY d.is_primary DESC, d.name)
@@ -78,14 +81,19 @@ async def administrator(settings: Settings) -> AsyncIterator["Administrator"]:
     """
     conn = await connect(settings, as_admin=True)
     try:
-        yield Administrator(conn, settings, await _login_of_requests(settings))
+        login = await _login_of_requests(settings, await conn.fetchval(_WHICH_DATABASE))
+        yield Administrator(conn, settings, login)
     finally:
         await conn.close()
 
 
-async def _login_of_requests(settings: Settings) -> str:
+async def _login_of_requests(settings: Settings, database: str) -> str:
     conn = await connect(settings, as_admin=False)
     try:
+        if await conn.fetchval(_WHICH_DATABASE) != database:
+            raise DatabaseSetupError(
+                "TENANCY_DATABASE_URL and TENANCY_ADMIN_DATABASE_URL lead to different databases"
+            )
         return str(await conn.fetchval("SELECT session_user::text"))
     finally:
         await conn.close()

@@ -208,7 +208,7 @@ def _refuse_unknown_names() -> None:
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper.startswith(TEST_PREFIX) or upper in known:
             continue
-        nearest = difflib.get_close_matches(upper, known, n=1)
+        nearest = difflib.get_close_matches(upper, known, n=1, cutoff=0.75)
         hint = f"did you mean {nearest[0]}?" if nearest else "see config/tenancy.env.example"
         raise SettingsError(f"{name} is no setting of tenancy: {hint}")
 

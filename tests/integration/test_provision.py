@@ -129,6 +129,15 @@ async def test_a_tenant_is_not_made_while_shared_migrations_are_pending(
             await admin.create("initech")
 
 
+async def test_addresses_of_two_databases_are_refused(
+    database: Database, empty_database: Database
+) -> None:
+    settings = database.settings(database_url=empty_database.app_url)
+    with pytest.raises(DatabaseSetupError, match="different databases"):
+        async with provision.administrator(settings):
+            pass
+
+
 async def test_an_unknown_tenant_is_said_to_be_unknown(database: Database) -> None:
     async with provision.administrator(database.settings()) as admin:
         with pytest.raises(UnknownTenantError, match="nobody"):
