@@ -10,7 +10,6 @@ from typing import Any
 
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
 from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
-from quart.wrappers import Request, Websocket
 
 from tenancy import tenant
 from tenancy.asgi import refuse
@@ -22,13 +21,13 @@ CANCEL_TIMEOUT_SECONDS = 5.0
 class _Ending:
     """Tasks of one connection of Quart's that end when the server cancels the connection.
 
-    Quart waits for its view with `asyncio.wait`, which leaves it running when the request is
-    cancelled: it would commit after hypercorn has answered 500 for it.
+    Quart waits for its view with `asyncio.wait` (until 0.22), which leaves it running when the
+    request is cancelled: it would commit after hypercorn has answered 500 for it.
     """
 
     _cancelled = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Quart's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._children: set[asyncio.Task[Any]] = set()
 
@@ -58,6 +57,18 @@ class HTTPConnection(_Ending, ASGIHTTPConnection):
 
     _answering = False
 
+    # Any arguments: from Quart 0.22 to 0.23 they have changed.
+
+    async def handle_messages(self, *args: Any) -> None:
+        """As Quart's."""
+        with self._child():
+            await super().handle_messages(*args)
+
+    async def handle_request(self, *args: Any) -> None:
+        """As Quart's."""
+        with self._child():
+            await super().handle_request(*args)
+
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """As Quart's, but for a cancellation."""
 
@@ -73,19 +84,19 @@ class HTTPConnection(_Ending, ASGIHTTPConnection):
                 await refuse(self.scope, send, _cancellation())  # type: ignore[arg-type]
             raise
 
-    async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
-        """As Quart's."""
-        with self._child():
-            await super().handle_messages(request, receive)
-
-    async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
-        """As Quart's."""
-        with self._child():
-            await super().handle_request(request, send)
-
 
 class WebsocketConnection(_Ending, ASGIWebsocketConnection):
     """Quart's, but one cancelled at shutdown ends."""
+
+    async def handle_messages(self, *args: Any) -> None:
+        """As Quart's."""
+        with self._child():
+            await super().handle_messages(*args)
+
+    async def handle_websocket(self, *args: Any) -> None:
+        """As Quart's."""
+        with self._child():
+            await super().handle_websocket(*args)
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """As Quart's, but for a cancellation."""
@@ -94,16 +105,6 @@ class WebsocketConnection(_Ending, ASGIWebsocketConnection):
         except asyncio.CancelledError:
             await self._end_children()
             raise
-
-    async def handle_messages(self, receive: ASGIReceiveCallable) -> None:
-        """As Quart's."""
-        with self._child():
-            await super().handle_messages(receive)
-
-    async def handle_websocket(self, websocket: Websocket, send: ASGISendCallable) -> None:
-        """As Quart's."""
-        with self._child():
-            await super().handle_websocket(websocket, send)
 
 
 def _cancellation() -> TenancyError:
