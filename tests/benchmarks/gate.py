@@ -21,6 +21,7 @@ from support.wire import wire
 from tenancy import Tenancy
 
 CONNECTIONS = 32
+LATENCY_SECONDS = 0.001
 Once = Callable[[int], Awaitable[object]]
 
 
@@ -28,6 +29,7 @@ async def main(tenants: int, rounds: int, seconds: float) -> None:
     async with fleet(tenants) as (database, schemas):
         await in_process(database, schemas, rounds)
         await round_trips(database, schemas)
+        await at_a_distance(database, schemas, rounds)
         await over_http(database, schemas, rounds, seconds)
 
 
@@ -55,18 +57,33 @@ async def variants(database: Database, schemas: dict[str, str]) -> AsyncIterator
 
 
 async def in_process(database: Database, schemas: dict[str, str], rounds: int) -> None:
-    requests = max(len(schemas), 200)
+    rates = await one_after_another(database, schemas, rounds, max(len(schemas), 200))
+    print(f"\nin one process, one after another, {len(schemas)} tenants, {rounds} rounds")
+    report(rates, "requests/s")
+
+
+async def at_a_distance(database: Database, schemas: dict[str, str], rounds: int) -> None:
+    async with wire(database.app_url) as line:
+        line.latency_seconds = LATENCY_SECONDS
+        proxied = Database(database.name, "", database.admin_url, line.url)
+        rates = await one_after_another(proxied, schemas, rounds, 100)
+    print(f"\nthe same, {LATENCY_SECONDS * 1000:.0f} ms away from the server")
+    report(rates, "requests/s")
+
+
+async def one_after_another(
+    database: Database, schemas: dict[str, str], rounds: int, requests: int
+) -> dict[str, list[float]]:
     async with variants(database, schemas) as ways:
-        taken: dict[str, list[float]] = {name: [] for name in ways}
+        rates: dict[str, list[float]] = {name: [] for name in ways}
         for round_ in range(-1, rounds):
             for name, once in ways.items():
                 started = time.perf_counter()
                 for n in range(requests):
                     await once(n)
                 if round_ >= 0:
-                    taken[name].append((time.perf_counter() - started) / requests * 1e6)
-    print(f"\nin one process, one after another, {len(schemas)} tenants, {rounds} rounds")
-    report({name: [1e6 / us for us in each] for name, each in taken.items()}, "requests/s")
+                    rates[name].append(requests / (time.perf_counter() - started))
+    return rates
 
 
 async def round_trips(database: Database, schemas: dict[str, str]) -> None:

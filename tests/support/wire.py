@@ -23,12 +23,14 @@ class Wire:
     Attributes:
         url: the address to connect to instead of the server's.
         round_trips: bursts of the client's that the server answered.
+        latency_seconds: added to each burst of the client's, as a network would.
         verdict: asked for each burst of the client's: pass it on, cut the connection instead,
             swallow it for ever, or pass it on and cut when the answer comes.
     """
 
     url: str
     round_trips: int = 0
+    latency_seconds: float = 0.0
     verdict: Verdict = passing
     _links: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -41,6 +43,8 @@ class Wire:
         async def out() -> None:
             nonlocal waiting
             while data := await client.read(65536):
+                if self.latency_seconds:
+                    await asyncio.sleep(self.latency_seconds)
                 verdict = self.verdict(data)
                 if verdict == CUT:
                     return
