@@ -31,7 +31,6 @@ def cli() -> None:
     PostgreSQL is started for the time of the command.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("hypercorn.error").propagate = False  # it has a handler of its own
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -139,6 +140,8 @@ def _configuration(options: Options, listener: socket.socket) -> Config:
     config = Config()
     config.application_path = target if options.workers == 1 else _orphanless_path(target)
     config.bind = [f"fd://{os.dup(listener.fileno())}"]  # hypercorn closes the one it is given
+    if options.workers == 1:  # in this process, whose log has a handler already
+        config.errorlog = logging.getLogger("hypercorn.error")
     config.workers = 0 if options.workers == 1 else options.workers
     config.graceful_timeout = GRACEFUL_TIMEOUT_SECONDS
     config.backlog = BACKLOG

@@ -77,6 +77,7 @@ async def test_the_demo_serves_two_tenants_and_takes_its_data_up_again(data_dir:
         assert await _read(server, "acme.localhost") == ["a"]
         assert await _read(server, "globex.localhost") == ["g"]
         assert (await server.get("/notes", "nobody.localhost"))[0] == 404
+        assert "".join(server.err).count("Running on") == 1
         server.signal(signal.SIGTERM)
         assert await server.ended() == 0
     await _nothing_left(data_dir)
