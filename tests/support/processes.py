@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -85,12 +86,15 @@ async def http(
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request(method, path, host, body))
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         content = await reader.read()
+        whole = re.search(r"content-length: (\d+)", head)
+        if whole and len(content) < int(whole[1]):  # the server was killed in the middle of it
+            raise asyncio.IncompleteReadError(content, int(whole[1]))
     finally:
         writer.close()
     status = int(head.split(" ", 2)[1])
-    return status, json.loads(content) if "json" in head.lower() else content
+    return status, json.loads(content) if "json" in head else content
 
 
 def request(method: str, path: str, host: str, body: object = None) -> bytes:
