@@ -9,7 +9,8 @@ from quart_schema import Info, QuartSchema, RequestSchemaValidationError
 from werkzeug.exceptions import HTTPException
 
 from tenancy import problems
-from tenancy.extension import Tenancy, answered
+from tenancy.extension import Tenancy
+from tenancy.hooks import answered
 from tenancy.settings import Settings
 
 DOCUMENTATION = ("openapi", "redoc_ui", "scalar_ui", "swagger_ui")  # endpoints of quart-schema

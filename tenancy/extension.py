@@ -1,21 +1,20 @@
-"""`Tenancy`: the object an application holds, and its hooks in Quart."""
+"""`Tenancy`: the object an application holds."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 from typing import Any, Self, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from quart import Quart, Response, current_app, request, websocket
+from quart import Quart
 
 from tenancy import asgi, preflight, readiness, registry, resolvers, shutdown, tenant
 from tenancy import settings as settings_module
 from tenancy.errors import NotStartedError, TenancyError, TenantReadOnlyError
+from tenancy.hooks import Hooks
 from tenancy.pool import Init, Pool
-from tenancy.problems import Problem, problem
 from tenancy.readiness import Readiness
 from tenancy.registry import Registry
 from tenancy.resolvers import KeyKind, Resolver, TenantKey
@@ -63,7 +62,7 @@ class Tenancy:
         self._registry: Registry | None = None
         self._starting: asyncio.Task[None] | None = None
         self._readiness: Readiness | None = None
-        self._exempt: set[Callable[..., Any]] = set()
+        self._hooks = Hooks(self.resolve, lifespan=(self._start_in_background, self.stop))
 
     # Its life
 
@@ -238,7 +237,7 @@ class Tenancy:
 
     def exempt(self, view: View) -> View:
         """Let *view* answer requests that have no tenant: sign-up, webhooks. A decorator."""
-        self._exempt.add(view)
+        self._hooks.exempt(view)
         return view
 
     def middleware(self, app: asgi.Application) -> asgi.Front:
@@ -256,36 +255,8 @@ class Tenancy:
             probes: answer ``/healthz`` and ``/readyz`` on any host.
         """
         app.extensions["tenancy"] = self
-        app.asgi_http_class = shutdown.HTTPConnection
-        app.asgi_websocket_class = shutdown.WebsocketConnection
-        app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
-            app.asgi_app,  # type: ignore[arg-type]
-            self.resolve,
-            probes={"/healthz": readiness.alive, "/readyz": self._readyz} if probes else {},
-            defer=True,
-        )
-        app.before_serving(self._start_in_background)
-        app.after_serving(self.stop)
-        app.before_request(self._admit_request)
-        app.before_websocket(self._admit_websocket)
-        for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-            app.register_error_handler(kind, _answer)
-
-    async def _admit_request(self) -> None:
-        refusal = tenant.refusal()
-        if refusal is not None and not self._is_exempt(request.endpoint):
-            raise refusal
-
-    async def _admit_websocket(self) -> None:
-        refusal = tenant.refusal()
-        if refusal is not None and not self._is_exempt(websocket.endpoint):
-            raise refusal
-
-    def _is_exempt(self, endpoint: str | None) -> bool:
-        view = current_app.view_functions.get(endpoint) if endpoint is not None else None
-        while view is not None and view not in self._exempt:
-            view = getattr(view, "__wrapped__", None)  # decorators between us and the framework
-        return view is not None
+        answers = {"/healthz": readiness.alive, "/readyz": self._readyz} if probes else {}
+        self._hooks.attach(app, answers)
 
     async def _readyz(self) -> tuple[int, bytes]:
         now = asyncio.get_running_loop().time()
@@ -302,17 +273,3 @@ def _not_started() -> NotStartedError:
         "tenancy is not started: use `async with Tenancy() as tenancy`, or serve the application; "
         "if it is being served, the log says why it is not ready"
     )
-
-
-async def _answer(error: Exception) -> Response:
-    answer = problem(error)
-    if answer.code == TenancyError.code:
-        raise error  # none of ours after all: the framework logs it and answers 500
-    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("%s: %s", answer.code, error if isinstance(error, TenancyError) else type(error))
-    return answered(answer)
-
-
-def answered(answer: Problem, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """Return *answer* as Quart's response, with further *headers*."""
-    return Response(answer.body, answer.status, {**dict(headers), **dict(answer.headers)})

@@ -35,12 +35,13 @@ FLOORS = {
     "asgi": 5,
     "shutdown": 6,
     "provision": 6,
-    "extension": 7,
-    "__init__": 8,
-    "app": 9,
-    "demo": 10,
-    "serve": 11,
-    "__main__": 12,
+    "hooks": 7,
+    "extension": 8,
+    "__init__": 9,
+    "app": 10,
+    "demo": 11,
+    "serve": 12,
+    "__main__": 13,
 }
 
 
