@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tenancy.errors import TenancyError
 from tenancy.resolvers import by_domain, by_host, by_subdomain
-from tenancy.settings import Isolation, Settings
+from tenancy.settings import Isolation, Settings, StatementCache
 from tenancy.tenant import State, Tenant
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ __all__ = [
     "Isolation",
     "Settings",
     "State",
+    "StatementCache",
     "Tenancy",
     "TenancyError",
     "Tenant",

@@ -11,6 +11,8 @@ pins it, and tests/unit/test_asyncpg_pin.py fails when they move.
 import random
 import re
 import secrets
+import sys
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -18,12 +20,21 @@ from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
 from tenancy.identifiers import literal
+from tenancy.settings import StatementCache
+from tenancy.shapes import Shapes, Uses, keys
 
 # Everything a session can remember, as utility statements where there is one: they cost the server
 # a few microseconds each, a SELECT tens.
 FORGET = (
     "CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; "
     "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL"
+)
+
+# A cached statement met tables of another shape than those it was prepared for.
+MISFITS = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+    asyncpg.DatatypeMismatchError,
 )
 
 _NO_STATEMENT = re.compile(r"(?:\s|;|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)*")
@@ -33,32 +44,62 @@ _COPY_FROM_STDIN = re.compile(r"(?:^|;)\s*copy\b[^;]*\bfrom\s+stdin\b", re.IGNOR
 _PLAIN = re.compile(r"\s*(?:select|insert|update|delete|merge|with|values|table)\b", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a transaction begins.
+
+    Attributes:
+        sql: the whole way in, one message.
+        schema: whose statements these are.
+        version: of that schema's tables; None: unknown.
+        readonly, isolation: what *sql* says of them, for asyncpg's savepoints.
+    """
+
+    sql: str
+    schema: str
+    version: str | None = None
+    readonly: bool = False
+    isolation: str | None = None
+
+
 class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that one tenant after another uses, and that keeps nothing of either."""
+    """A connection that one tenant after another uses, and that keeps nothing of either.
+
+    Attributes:
+        served: schemas it has been in; the server keeps something of each in memory.
+        may_have_prepared: whether this block could have used PREPARE.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clean = True
-        self._entered = False
+        self._entry: Entry | None = None
+        self._untouched = False
         self._tampered = False
-        self._shape = ""
+        self._uses = Uses(Shapes(StatementCache.VERSION, 0))
+        self.served: set[str] = set()
         self.may_have_prepared = False
+
+    def join(self, shapes: Shapes) -> None:
+        """Become a connection of the pool that has these *shapes*."""
+        self._uses = Uses(shapes)
 
     @property
     def is_clean(self) -> bool:
         """Whether it remembers nothing, so that `reset` has nothing to do."""
         return self._clean and not self._listeners and not self.is_closed()
 
-    async def enter(self, sql: str, *, readonly: bool, isolation: str | None, shape: str) -> None:
-        """Begin a transaction by *sql*, in one round trip; see `pool.Entry`."""
+    async def enter(self, entry: Entry) -> None:
+        """Begin a transaction, in one round trip."""
         self._clean = False
-        await super().execute(sql)
-        self._shape = shape
+        await super().execute(entry.sql)
+        self._entry = entry
+        self._untouched = True
         self.may_have_prepared = False
-        self._entered = True
+        self.served.add(entry.schema)
         # Without it asyncpg refuses conn.transaction(), a savepoint here, in a transaction it did
         # not begin.
-        self._top_xact = Transaction(self, isolation, readonly, deferrable=False)
+        self._top_xact = Transaction(self, entry.isolation, entry.readonly, deferrable=False)
 
     async def leave(self, sql: str) -> str:
         """Commit and forget by *sql*, in one round trip; return the tag of its last command."""
@@ -70,7 +111,7 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         except BaseException:
             self._clean = False
             raise
-        self._entered = False
+        self._entry = None
         self._top_xact = None
         return tag
 
@@ -80,7 +121,7 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         Costs nothing after `leave`, a round trip after anything else. Raises what fails, and the
         pool then closes the connection.
         """
-        self._entered = False
+        self._entry = None
         self._top_xact = None
         self._listeners.clear()
         self._log_listeners.clear()
@@ -121,27 +162,89 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
             raise ValueError(
                 "COPY FROM STDIN: use conn.copy_to_table or conn.copy_records_to_table"
             )
-        self._clean = False
+        self._clean = self._untouched = False
         if not args and not (_PLAIN.match(query) and ";" not in query):
             self.may_have_prepared = True
         result: str = await super().execute(query, *args, timeout=timeout)
         return result
 
-    async def _get_statement(self, query: str, *args: Any, **kwargs: Any) -> Any:
-        self._clean = False
+    async def _get_statement(
+        self,
+        query: str,
+        timeout: float | None,
+        *,
+        use_cache: bool = True,
+        record_class: Any = None,
+        ignore_custom_codec: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        self._clean = self._untouched = False
         if not _PLAIN.match(query):
             self.may_have_prepared = True
-        # asyncpg caches by the text alone. A tenant one migration ahead may have another result for
-        # it, which fails inside a transaction, where asyncpg cannot prepare it again.
-        text = f"/*{self._shape}*/ {query}" if self._shape else query
-        return await super()._get_statement(text, *args, **kwargs)
+        options = {"record_class": record_class, "ignore_custom_codec": ignore_custom_codec}
+        entry = self._entry
+        if entry is None or not use_cache:
+            return await super()._get_statement(
+                query, timeout, use_cache=use_cache, **options, **kwargs
+            )
+        shared_key, own_key = keys(entry.schema, entry.version)
+        own = own_key + query
+        kind = (record_class or self._protocol.get_record_class(), ignore_custom_codec)
+        statement = self._stmt_cache.get((own, *kind))
+        if statement is not None:
+            return statement
+        if self._uses.earns_own(query, own, len(self._stmt_cache)):
+            return await super()._get_statement(own, timeout, **options, **kwargs)
+        shared = shared_key + query
+        statement = self._stmt_cache.get((shared, *kind))
+        if statement is None:
+            statement = await super()._get_statement(shared, timeout, **options, **kwargs)
+            types = (*statement._get_parameters(), *(c.type for c in statement._get_attributes()))
+            if any(type_.schema == entry.schema for type_ in types):
+                self._uses.shapes.keep_apart(query)
+        return statement
+
+    # A cached statement may not fit the tables: for as long as nobody has told us of a migration,
+    # and where a tenant's tables were changed by hand. As the block's first statement nothing has
+    # run yet: the transaction is begun anew, and nobody notices. Later the error is the block's.
+
+    async def _execute(self, query: str, *args: Any, **kwargs: Any) -> Any:
+        untouched = self._untouched
+        try:
+            return await super()._execute(query, *args, **kwargs)
+        except MISFITS:
+            if not await self._begins_anew(query, untouched=untouched):
+                raise
+        return await super()._execute(query, *args, **kwargs)
+
+    async def _executemany(self, query: str, *args: Any, **kwargs: Any) -> Any:
+        untouched = self._untouched
+        try:
+            return await super()._executemany(query, *args, **kwargs)
+        except MISFITS:
+            if not await self._begins_anew(query, untouched=untouched):
+                raise
+        return await super()._executemany(query, *args, **kwargs)
+
+    async def _begins_anew(self, misfit: str, *, untouched: bool) -> bool:
+        entry = self._entry
+        if entry is None:
+            return False
+        self._uses.shapes.misfit(misfit)
+        if untouched:
+            await super().execute(f"ROLLBACK; {entry.sql}")
+        return untouched
+
+    def _drop_global_statement_cache(self) -> None:
+        # asyncpg empties the caches of the whole pool, for one tenant's statement.
+        self._drop_local_statement_cache()
 
     async def _copy_out(self, *args: Any) -> Any:
-        self._clean, self.may_have_prepared = False, True
+        self._clean, self._untouched, self.may_have_prepared = False, False, True
         return await super()._copy_out(*args)
 
     async def _copy_in(self, *args: Any) -> Any:
-        self._clean, self.may_have_prepared = False, True
+        self._clean, self._untouched, self.may_have_prepared = False, False, True
         return await super()._copy_in(*args)
 
     def _get_unique_id(self, prefix: str) -> str:
@@ -152,28 +255,28 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
     # afterwards. Set codecs once, in Tenancy(connection_init=...).
 
     async def set_type_codec(self, *args: Any, **kwargs: Any) -> None:
-        self._tampered |= self._entered
+        self._tampered |= self._entry is not None
         await super().set_type_codec(*args, **kwargs)
 
     async def reset_type_codec(self, *args: Any, **kwargs: Any) -> None:
-        self._tampered |= self._entered
+        self._tampered |= self._entry is not None
         await super().reset_type_codec(*args, **kwargs)
 
     async def set_builtin_type_codec(self, *args: Any, **kwargs: Any) -> None:
-        self._tampered |= self._entered
+        self._tampered |= self._entry is not None
         await super().set_builtin_type_codec(*args, **kwargs)
 
     async def prepare(self, query: str, *, name: str | None = None, **kwargs: Any) -> Any:
         # A name of one's own is found by the next tenant, and looks like asyncpg's to the server.
-        self._tampered |= self._entered and name is not None
+        self._tampered |= self._entry is not None and name is not None
         return await super().prepare(query, name=name, **kwargs)
 
     def add_query_logger(self, callback: Any) -> None:
-        self._tampered |= self._entered
+        self._tampered |= self._entry is not None
         super().add_query_logger(callback)
 
     def add_termination_listener(self, callback: Any) -> None:
-        self._tampered |= self._entered
+        self._tampered |= self._entry is not None
         super().add_termination_listener(callback)
 
 
@@ -182,16 +285,45 @@ def reseed() -> str:
     return f"pg_catalog.setseed({random.random():.12f})"  # noqa: S311 - PostgreSQL's is no secret
 
 
-async def give_back(conn: PoolConnectionProxy, timeout_seconds: float) -> bool:
+async def take(pool: asyncpg.Pool, schema: str) -> PoolConnectionProxy | None:
+    """Return the idle connection of *pool* that suits *schema* best; None: there is none, so wait.
+
+    Never waits, and so needs neither timer nor task. One that has served the schema knows its
+    tables and plans; failing that, the one that has served the fewest keeps memory even.
+    """
+    queue = pool._queue
+    if pool._closing or queue._getters:  # not before those who wait
+        return None
+    best, fewest = None, sys.maxsize
+    for holder in reversed(queue._queue):
+        conn = holder._con
+        if conn is None or conn.is_closed() or holder._generation != pool._generation:
+            continue
+        if schema in conn.served:
+            best = holder
+            break
+        if len(conn.served) < fewest:
+            best, fewest = holder, len(conn.served)
+    if best is None:
+        return None
+    queue._queue.remove(best)
+    return await best.acquire()
+
+
+async def give_back(conn: PoolConnectionProxy, timeout_seconds: float, max_served: int) -> bool:
     """Give *conn* back to its pool if it is clean; return whether it was.
 
     asyncpg's own release runs in a task, so that a cancellation cannot stop the reset half-way.
     After `ForgetfulConnection.leave` there is nothing to reset, nothing here waits, and the task
-    is saved.
+    is saved. One that has served more than *max_served* schemas is closed: the server's memory of
+    them is freed in no other way.
     """
     inner: ForgetfulConnection | None = conn._con
     if inner is None or not inner.is_clean:
         return False
+    if len(inner.served) > max_served:
+        inner.terminate()
+        return True
     inner._on_release()
     await conn._holder.release(timeout_seconds)
     return True

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Self, TypeVar
 
 import asyncpg
@@ -21,7 +21,7 @@ from tenancy.resolvers import KeyKind, Resolver, TenantKey
 from tenancy.scope import IsolationLevel, Scope
 from tenancy.settings import Isolation, Settings
 from tenancy.tenant import State, Tenant
-from tenancy.transaction import transaction
+from tenancy.transaction import Transaction
 
 _log = logging.getLogger(__name__)
 
@@ -149,18 +149,17 @@ class Tenancy:
         key = self._resolver(scope)
         return registry.servable(await self.registry.find(key))
 
-    @asynccontextmanager
-    async def transaction(
+    def transaction(
         self,
         of: Tenant | str | None = None,
         *,
         readonly: bool = False,
         isolation: IsolationLevel | None = None,
-    ) -> AsyncIterator[PoolConnectionProxy]:
-        """Yield asyncpg's connection inside one transaction of a tenant; commit at the block's end.
+    ) -> AbstractAsyncContextManager[PoolConnectionProxy]:
+        """Return a transaction of a tenant: ``async with`` it, and it commits at the block's end.
 
-        An exception out of the block rolls back. `tenancy.transaction.transaction` has the details
-        and more errors.
+        The block has asyncpg's connection. An exception out of the block rolls back.
+        `tenancy.transaction.Transaction` has the details and more errors.
 
         Args:
             of: a tenant, or its slug, for scripts and jobs; by default the one this task serves.
@@ -174,42 +173,28 @@ class Tenancy:
                 state does not allow it.
             NotStartedError: `start` has not been called.
         """
-        whose = await self._named(of)
-        scope = Scope(
-            schemas=(whose.schema, self.settings.shared_schema),
-            role=self._role_of(whose),
-            readonly=readonly or whose.state is State.READ_ONLY,
-            isolation=isolation,
-            shape=whose.version or "",
-        )
-        try:
-            async with transaction(self.pool, scope) as conn:
-                yield conn
-        except asyncpg.ReadOnlySQLTransactionError as error:
-            if whose.state is not State.READ_ONLY:
-                raise
-            raise TenantReadOnlyError(f"tenant {whose.slug!r} is read-only") from error
+        return _OfTenant(self, of, readonly=readonly, isolation=isolation)
 
-    @asynccontextmanager
-    async def shared(self) -> AsyncIterator[PoolConnectionProxy]:
-        """Yield a connection inside a read-only transaction whose path is the shared schema alone.
+    def shared(self) -> AbstractAsyncContextManager[PoolConnectionProxy]:
+        """Return a read-only transaction whose path is the shared schema alone.
 
         With the login's own rights and no tenant: for operators' code.
         """
-        scope = Scope(schemas=(self.settings.shared_schema,), readonly=True)
-        async with transaction(self.pool, scope) as conn:
-            yield conn
+        return Transaction(self.pool, Scope((self.settings.shared_schema,), readonly=True))
 
-    async def _named(self, of: Tenant | str | None) -> Tenant:
+    async def admitted(self, of: Tenant | str | None = None) -> Tenant:
+        """Return *of*, by default the tenant that this task serves, if it has a transaction now.
+
+        Raises:
+            NoTenantError, TenantMismatchError, UnknownTenantError, TenantSuspendedError,
+            TenantNotReadyError: as `transaction`.
+        """
         if of is None:
             # Again, from memory: a websocket outlives the suspension of its tenant.
             key = TenantKey(KeyKind.ID, str(tenant.current().id))
             return registry.servable(await self.registry.find(key))
         named = await self.find(of) if isinstance(of, str) else of
         return tenant.admit(registry.servable(named))
-
-    def _role_of(self, whose: Tenant) -> str | None:
-        return whose.schema if self.settings.isolation is Isolation.ROLE else None
 
     @property
     def pool(self) -> Pool:
@@ -266,6 +251,47 @@ class Tenancy:
             except NotStartedError as error:
                 self._readiness = Readiness(now, reason=error.code)
         return self._readiness.status, self._readiness.body
+
+
+class _OfTenant(Transaction):
+    """A tenant's transaction; who that is, and whether it is served, is found out as it begins."""
+
+    __slots__ = ("_isolation", "_of", "_readonly", "_tenancy", "_whose")
+
+    def __init__(
+        self,
+        tenancy: Tenancy,
+        of: Tenant | str | None,
+        *,
+        readonly: bool,
+        isolation: IsolationLevel | None,
+    ) -> None:
+        self._tenancy = tenancy
+        self._of = of
+        self._readonly = readonly
+        self._isolation: IsolationLevel | None = isolation
+
+    async def __aenter__(self) -> PoolConnectionProxy:
+        whose = await self._tenancy.admitted(self._of)
+        settings = self._tenancy.settings
+        scope = Scope(
+            schemas=(whose.schema, settings.shared_schema),
+            role=whose.schema if settings.isolation is Isolation.ROLE else None,
+            readonly=self._readonly or whose.state is State.READ_ONLY,
+            isolation=self._isolation,
+            version=whose.version,
+        )
+        self._whose = whose
+        super().__init__(self._tenancy.pool, scope)
+        return await super().__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        refused = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+        if refused and self._whose.state is State.READ_ONLY:
+            raise TenantReadOnlyError(f"tenant {self._whose.slug!r} is read-only") from error
 
 
 def _not_started() -> NotStartedError:

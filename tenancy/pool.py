@@ -5,13 +5,13 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from tenancy.connection import ForgetfulConnection, discard, give_back
+from tenancy.connection import Entry, ForgetfulConnection, discard, give_back, take
 from tenancy.errors import (
     DatabaseSetupError,
     DatabaseUnavailableError,
@@ -19,7 +19,8 @@ from tenancy.errors import (
     PoolExhaustedError,
 )
 from tenancy.faults import LOST, connecting, reason
-from tenancy.settings import Settings, variable
+from tenancy.settings import Settings, StatementCache, variable
+from tenancy.shapes import Shapes
 
 _log = logging.getLogger(__name__)
 
@@ -35,28 +36,13 @@ _WATCHFUL = {"client_connection_check_interval": "1s"}
 _DATABASE_URL = variable("database_url")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """How a transaction begins.
-
-    Attributes:
-        sql: the whole way in, one message.
-        readonly, isolation: what *sql* says of them, for asyncpg's savepoints.
-        shape: names the version of the tables; statements are cached for each shape apart.
-    """
-
-    sql: str
-    readonly: bool = False
-    isolation: str | None = None
-    shape: str = ""
-
-
 class Pool:
     """The connections of one process."""
 
-    def __init__(self, pool: asyncpg.Pool, acquire_timeout_seconds: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
-        self._acquire_timeout_seconds = acquire_timeout_seconds
+        self._acquire_timeout_seconds = settings.pool_acquire_timeout_seconds
+        self._max_served = settings.pool_max_schemas
 
     @classmethod
     async def open(cls, settings: Settings, init: Init | None = None) -> Self:
@@ -67,6 +53,8 @@ class Pool:
             DatabaseUnavailableError: the server does not answer.
             DatabaseSetupError: it does, and refuses this login or database.
         """
+        shapes = Shapes(settings.statement_cache, settings.statement_cache_size)
+        off = settings.statement_cache is StatementCache.OFF
         with connecting(_DATABASE_URL):
             pool = await asyncpg.create_pool(
                 settings.dsn,
@@ -74,13 +62,14 @@ class Pool:
                 max_size=settings.pool_max_size,
                 connection_class=ForgetfulConnection,
                 init=init,
-                connect=_connected,
+                connect=partial(_connected, shapes),
+                statement_cache_size=0 if off else settings.statement_cache_size,
                 timeout=settings.pool_acquire_timeout_seconds,
                 # The server gives up first, and says why; this is for a network that is a hole.
                 command_timeout=settings.statement_timeout_seconds + 1,
                 server_settings=_session(settings),
             )
-        return cls(pool, settings.pool_acquire_timeout_seconds)
+        return cls(pool, settings)
 
     async def enter(self, entry: Entry) -> PoolConnectionProxy:
         """Take a connection and begin a transaction on it; give it back by `release`.
@@ -95,14 +84,9 @@ class Pool:
         """
         deadline = self._deadline()
         for tries_left in reversed(range(MAX_TRIES)):
-            conn = await self._acquire(deadline)
+            conn = await take(self._pool, entry.schema) or await self._acquire(deadline)
             try:
-                await conn.enter(
-                    entry.sql,
-                    readonly=entry.readonly,
-                    isolation=entry.isolation,
-                    shape=entry.shape,
-                )
+                await conn.enter(entry)
             except asyncio.CancelledError:
                 await self.release(conn)
                 raise
@@ -164,7 +148,7 @@ class Pool:
     async def release(self, conn: PoolConnectionProxy) -> None:
         """Give *conn* back; it forgets, or is closed. Goes on when the caller is cancelled."""
         try:
-            if not await give_back(conn, CLOSE_TIMEOUT_SECONDS):
+            if not await give_back(conn, CLOSE_TIMEOUT_SECONDS, self._max_served):
                 await self._pool.release(conn, timeout=CLOSE_TIMEOUT_SECONDS)
         except Exception:  # noqa: BLE001 - what was to be saved is saved, or was reported
             _log.warning("a connection could not be reset and is closed", exc_info=True)
@@ -207,7 +191,7 @@ class Pool:
             ) from error
 
 
-async def _connected(dsn: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401
+async def _connected(shapes: Shapes, dsn: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401
     """Return a new connection for the pool, opened in no context at all.
 
     asyncpg calls log listeners and decoders in the context a connection was opened in: they would
@@ -215,11 +199,13 @@ async def _connected(dsn: str, **options: Any) -> asyncpg.Connection:  # noqa: A
     """
     connecting = asyncio.get_running_loop().create_task(_watched(dsn, options), context=Context())
     try:
-        return await connecting
+        conn = await connecting
     except asyncio.CancelledError:
         if connecting.done() and not connecting.cancelled() and not connecting.exception():
             connecting.result().terminate()  # cancelled in the moment it was there
         raise
+    conn.join(shapes)
+    return conn
 
 
 async def _watched(dsn: str, options: dict[str, Any]) -> asyncpg.Connection:

@@ -45,6 +45,7 @@ class Problem:
 
 
 _CONFLICT = Problem(503, "serialization_conflict", "Try again: another change came first.", 0)
+_SHAPE = Problem(503, "schema_changed", "Try again: the tables have just been changed.", 0)
 _TIMEOUT = Problem(504, "statement_timeout", "The database took too long.")
 _BUSY = Problem(503, "database_busy", "The service is busy.", 1)
 _LOST = Problem(503, "database_unavailable", "The service is temporarily unavailable.", 1)
@@ -53,6 +54,8 @@ _TEXT = Problem(422, "unstorable_text", "A text holds a character that cannot be
 _BY_DATABASE_ERROR: dict[type[Exception], Problem] = {
     asyncpg.SerializationError: _CONFLICT,
     asyncpg.DeadlockDetectedError: _CONFLICT,
+    asyncpg.InvalidCachedStatementError: _SHAPE,
+    asyncpg.OutdatedSchemaCacheError: _SHAPE,
     asyncpg.QueryCanceledError: _TIMEOUT,
     TimeoutError: _TIMEOUT,
     asyncpg.LockNotAvailableError: _BUSY,

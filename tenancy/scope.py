@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from tenancy.connection import FORGET, reseed
+from tenancy.connection import FORGET, Entry, reseed
 from tenancy.identifiers import literal, quoted
-from tenancy.pool import Entry
 
 IsolationLevel = Literal["read_committed", "repeatable_read", "serializable"]
 
@@ -29,7 +28,7 @@ class Scope:
         role: whom to be inside; None: the login itself, as at level ``schema``.
         readonly: the server refuses writes.
         isolation: of the transaction; None: the server's default.
-        shape: version of the tables; see `pool.Entry`.
+        version: of the first schema's tables; see `connection.Entry`.
         marker: new in every transaction, so that a block's own ``COMMIT; BEGIN`` is noticed.
     """
 
@@ -37,14 +36,14 @@ class Scope:
     role: str | None = None
     readonly: bool = False
     isolation: IsolationLevel | None = None
-    shape: str = ""
+    version: str | None = None
     marker: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def entry(self) -> Entry:
         """The way in."""
         mode = f"{_LEVELS[self.isolation]}{' READ ONLY' if self.readonly else ''}"
         sql = f"BEGIN{mode}; {_entry(self.schemas, self.role)}{literal(self.marker)}"
-        return Entry(sql, self.readonly, self.isolation, self.shape)
+        return Entry(sql, self.schemas[0], self.version, self.readonly, self.isolation)
 
     def exit(self, also: str = "") -> str:
         """The way out: it fails, and so undoes everything, unless the scope is as it was entered.

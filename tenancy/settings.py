@@ -32,6 +32,15 @@ class Isolation(StrEnum):
     ROLE = "role"
 
 
+class StatementCache(StrEnum):
+    """Who shares a prepared statement of a connection; `shapes` says what each costs."""
+
+    AUTO = "auto"  # as version; a tenant that comes often gets its own
+    VERSION = "version"  # the tenants at one checkpoint
+    TENANT = "tenant"  # nobody
+    OFF = "off"  # statements are prepared each time
+
+
 class Settings(BaseSettings):
     """All of a deployment's choices; see `load`."""
 
@@ -84,6 +93,20 @@ class Settings(BaseSettings):
     pool_acquire_timeout_seconds: Seconds = Field(
         default=5.0,
         description="Seconds a request waits for a connection before it is answered 503.",
+    )
+    pool_max_schemas: int = Field(
+        default=1000,
+        ge=1,
+        description="Tenants a connection serves before it is replaced, which frees the server's "
+        "memory of them: some 30 kB for each table.",
+    )
+    statement_cache: StatementCache = Field(
+        default=StatementCache.AUTO,
+        description="Who shares a prepared statement: version, the tenants at one checkpoint; "
+        "tenant, nobody; auto, those who come often get their own; off.",
+    )
+    statement_cache_size: int = Field(
+        default=500, ge=1, le=10_000, description="Prepared statements each connection keeps."
     )
     statement_timeout_seconds: Seconds = Field(
         default=30.0, description="Seconds one statement may run before the server cancels it."

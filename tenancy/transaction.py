@@ -5,8 +5,6 @@ One round trip in (begin, path, role, marker), the block's own statements, one r
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -42,12 +40,11 @@ class _Block:
 _block: ContextVar[_Block | None] = ContextVar("tenancy.block", default=None)
 
 
-@asynccontextmanager
-async def transaction(pool: Pool, scope: Scope) -> AsyncIterator[PoolConnectionProxy]:
-    """Yield a connection inside one transaction within *scope*; commit when the block ends.
+class Transaction:
+    """A connection inside one transaction within a scope; committed when the block ends.
 
     An exception out of the block, a cancellation too, rolls back. The connection is asyncpg's own;
-    after the block it raises asyncpg.InterfaceError; ``conn.transaction()`` inside is a savepoint.
+    after the block it raises asyncpg.InterfaceError; ``conn.transaction()`` is a savepoint.
 
     Raises:
         NestedTransactionError: this task is inside such a block already.
@@ -58,26 +55,38 @@ async def transaction(pool: Pool, scope: Scope) -> AsyncIterator[PoolConnectionP
         CommitConflictError: a deferred constraint refused; nothing is saved.
         CommitUnknownError: the connection was lost, or the task cancelled, during COMMIT.
     """
-    task = asyncio.current_task()
-    outer = _block.get()
-    if outer is not None and outer.is_open and outer.task is task:
-        raise NestedTransactionError(
-            "this task holds a transaction already: use conn.transaction() for a savepoint, "
-            "or end the outer block first"
-        )
-    conn = await pool.enter(scope.entry())
-    block = _Block(task)
-    _block.set(block)
-    try:
-        yield conn
-        await _commit(conn, scope)
-    except LOST as error:
-        if not is_gone(conn):
-            raise
-        raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
-    finally:
-        block.is_open = False
-        await pool.release(conn)  # rolls back what was not committed; closes what is in doubt
+
+    __slots__ = ("_block", "_conn", "_pool", "_scope")
+
+    def __init__(self, pool: Pool, scope: Scope) -> None:
+        self._pool = pool
+        self._scope = scope
+
+    async def __aenter__(self) -> PoolConnectionProxy:
+        task = asyncio.current_task()
+        outer = _block.get()
+        if outer is not None and outer.is_open and outer.task is task:
+            raise NestedTransactionError(
+                "this task holds a transaction already: use conn.transaction() for a savepoint, "
+                "or end the outer block first"
+            )
+        self._conn = await self._pool.enter(self._scope.entry())
+        self._block = _Block(task)
+        _block.set(self._block)
+        return self._conn
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: object
+    ) -> None:
+        try:
+            if error is None:
+                await _commit(self._conn, self._scope)
+            elif isinstance(error, LOST) and is_gone(self._conn):
+                raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
+        finally:
+            self._block.is_open = False
+            # Rolls back what was not committed; closes what is in doubt.
+            await self._pool.release(self._conn)
 
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:

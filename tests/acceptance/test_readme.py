@@ -108,7 +108,9 @@ async def test_a_command_of_the_readme_is_one_of_the_command_line(command: str) 
 def test_every_promise_of_the_security_paper_has_its_tests() -> None:
     paper = (ROOT / "SECURITY.md").read_text()
     promises = re.findall(r"^\| (G\d+) \| .* \| (.*) \|$", paper, re.MULTILINE)
-    assert [name for name, _ in promises] == [f"G{n}" for n in range(1, 10)]
+    numbers = [int(name[1:]) for name, _ in promises]
+    assert numbers == sorted(set(numbers))
+    assert set(numbers) >= {*range(1, 10), 12}
     for name, tests in promises:
         paths = re.findall(r"`(tests/[a-z_/]+\.py)`", tests)
         assert paths, name

@@ -1,10 +1,11 @@
 """The names of asyncpg's own that tenancy/connection.py leans on."""
 
+import asyncio
 import inspect
 
 import asyncpg
 import pytest
-from asyncpg.pool import PoolConnectionProxy
+from asyncpg.pool import PoolConnectionHolder, PoolConnectionProxy, _PoolConnectionHolderQueue
 from asyncpg.transaction import Transaction
 
 from tenancy.connection import ForgetfulConnection
@@ -12,7 +13,8 @@ from tenancy.connection import ForgetfulConnection
 OVERRIDDEN = [
     "execute", "reset", "_get_statement", "_copy_out", "_copy_in", "_get_unique_id",
     "set_type_codec", "reset_type_codec", "set_builtin_type_codec", "add_query_logger",
-    "add_termination_listener", "prepare",
+    "add_termination_listener", "prepare", "_execute", "_executemany",
+    "_drop_global_statement_cache",
 ]  # fmt: skip
 
 
@@ -40,6 +42,12 @@ def test_the_state_that_is_set_exists() -> None:
     for name in ("_top_xact", "_listeners", "_log_listeners"):
         assert f"self.{name} = " in source
     assert "_con" in PoolConnectionProxy.__slots__
+    pool = inspect.getsource(asyncpg.Pool)
+    for name in ("_queue = _PoolConnectionHolderQueue", "_closing = ", "_generation = "):
+        assert f"self.{name}" in pool
+    assert {"_con", "_generation"} <= set(PoolConnectionHolder.__slots__)
+    assert "_getters" in vars(asyncio.Queue())
+    assert isinstance(_PoolConnectionHolderQueue()._queue, list)
     assert list(inspect.signature(Transaction.__init__).parameters)[1:] == [
         "connection", "isolation", "readonly", "deferrable",
     ]  # fmt: skip
