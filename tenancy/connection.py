@@ -53,6 +53,7 @@ class Entry:
         schema: whose statements these are.
         version: of that schema's tables; None: unknown.
         readonly, isolation: what *sql* says of them, for asyncpg's savepoints.
+        guard: what the way out will check, for the server to plan once; "": nothing.
     """
 
     sql: str
@@ -60,6 +61,7 @@ class Entry:
     version: str | None = None
     readonly: bool = False
     isolation: str | None = None
+    guard: str = ""
 
 
 class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
@@ -76,6 +78,7 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         self._entry: Entry | None = None
         self._untouched = False
         self._tampered = False
+        self._guard: Any = None
         self._uses = Uses(Shapes(StatementCache.VERSION, 0))
         self.served: set[str] = set()
         self.may_have_prepared = False
@@ -97,9 +100,25 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         self._untouched = True
         self.may_have_prepared = False
         self.served.add(entry.schema)
+        self._guard = await self._own_guard(entry)
         # Without it asyncpg refuses conn.transaction(), a savepoint here, in a transaction it did
         # not begin.
         self._top_xact = Transaction(self, entry.isolation, entry.readonly, deferrable=False)
+
+    @property
+    def guard(self) -> str | None:
+        """The name `Entry.guard` is prepared under; None: it is not, or could have been replaced.
+
+        Asked at the end of the block: one that ran very many statements has driven it out.
+        """
+        if self._guard is None or self._guard.closed or self.may_have_prepared:
+            return None
+        return str(self._guard.name)
+
+    @property
+    def suspicion(self) -> str:
+        """What the way out has to check besides, as an item of a SELECT list."""
+        return f", {self.statements_are_ours()}" if self.may_have_prepared else ""
 
     async def leave(self, sql: str) -> str:
         """Commit and forget by *sql*, in one round trip; return the tag of its last command."""
@@ -202,6 +221,13 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
             types = (*statement._get_parameters(), *(c.type for c in statement._get_attributes()))
             if any(type_.schema == entry.schema for type_ in types):
                 self._uses.shapes.keep_apart(query)
+        return statement
+
+    async def _own_guard(self, entry: Entry) -> Any:
+        own = keys(entry.schema, entry.version)[1] + entry.guard
+        statement = self._stmt_cache.get((own, self._protocol.get_record_class(), False))
+        if statement is None and self._uses.comes_often(own, len(self._stmt_cache)):
+            statement = await super()._get_statement(own, None)
         return statement
 
     # A cached statement may not fit the tables: for as long as nobody has told us of a migration,

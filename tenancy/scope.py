@@ -42,25 +42,32 @@ class Scope:
     def entry(self) -> Entry:
         """The way in."""
         mode = f"{_LEVELS[self.isolation]}{' READ ONLY' if self.readonly else ''}"
-        sql = f"BEGIN{mode}; {_entry(self.schemas, self.role)}{literal(self.marker)}"
-        return Entry(sql, self.schemas[0], self.version, self.readonly, self.isolation)
+        return Entry(
+            f"BEGIN{mode}; {_entry(self.schemas, self.role)}{literal(self.marker)}",
+            self.schemas[0],
+            self.version,
+            self.readonly,
+            self.isolation,
+            _prepared_guard(self.schemas, self.role),
+        )
 
-    def exit(self, also: str = "") -> str:
+    def exit(self, prepared: str | None = None, also: str = "") -> str:
         """The way out: it fails, and so undoes everything, unless the scope is as it was entered.
 
         Deferred triggers run first, still inside the scope. In a transaction that has failed that
         first statement raises; a plain COMMIT would answer ROLLBACK, and no error.
 
         Args:
-            also: a further check, as an item of a SELECT list with its comma.
+            prepared: the statement that `Entry.guard` is prepared under, where it is.
+            also: a further check, where it is not: an item of a SELECT list with its comma.
         """
         mode = "on" if self.readonly else "off"
-        guard = f"{_guard(self.schemas, self.role, mode)}{literal(self.marker)}"
-        return (
-            f"SET CONSTRAINTS ALL IMMEDIATE; {guard}"
-            " THEN '0/0' ELSE 'tenancy: the scope was left' END AS pg_catalog.pg_lsn),"
-            f" pg_catalog.pg_advisory_unlock_all(), {reseed()}{also}; {FORGET}; COMMIT"
-        )
+        if prepared is not None:
+            guard = f'EXECUTE "{prepared}" ({literal(self.marker)}, {literal(mode)})'
+        else:
+            marker, mode = f"text {literal(self.marker)}", f"text {literal(mode)}"
+            guard = _guard(self.schemas, self.role, marker, mode, reseed()) + also
+        return f"SET CONSTRAINTS ALL IMMEDIATE; {guard}; {FORGET}; COMMIT"
 
 
 @lru_cache(maxsize=10_000)
@@ -72,8 +79,19 @@ def _entry(schemas: tuple[str, ...], role: str | None) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def _guard(schemas: tuple[str, ...], role: str | None, readonly: str) -> str:
-    """Return the beginning of the guard, up to the marker.
+def _prepared_guard(schemas: tuple[str, ...], role: str | None) -> str:
+    # PostgreSQL's random() goes on from the seed, and no tenant knows where.
+    seed = (
+        "pg_catalog.setseed(CAST(pg_catalog.hashtext(CAST($1 AS text)) AS float8)"
+        " OPERATOR(pg_catalog./) float8 '2147483648')"
+    )
+    return _guard(schemas, role, "CAST($1 AS text)", "CAST($2 AS text)", seed)
+
+
+def _guard(
+    schemas: tuple[str, ...], role: str | None, marker: str, readonly: str, seed: str
+) -> str:
+    """Return a query that raises unless path, role, marker and access mode are as they were set.
 
     Every constant is typed and every name qualified: resolving an untyped one costs the server
     more than the rest of the guard, and a path that a block has changed must not choose operators.
@@ -85,6 +103,8 @@ def _guard(schemas: tuple[str, ...], role: str | None, readonly: str) -> str:
         f" pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) text {path}"
         f" AND current_user OPERATOR(pg_catalog.=) {whoever}"
         " AND pg_catalog.current_setting('transaction_read_only')"
-        f" OPERATOR(pg_catalog.=) text {literal(readonly)}"
-        " AND pg_catalog.current_setting('tenancy.scope', true) OPERATOR(pg_catalog.=) text "
+        f" OPERATOR(pg_catalog.=) {readonly}"
+        f" AND pg_catalog.current_setting('tenancy.scope', true) OPERATOR(pg_catalog.=) {marker}"
+        " THEN '0/0' ELSE 'tenancy: the scope was left' END AS pg_catalog.pg_lsn),"
+        f" pg_catalog.pg_advisory_unlock_all(), {seed}"
     )

@@ -23,6 +23,8 @@ USES_BEFORE_OWN = 3
 SHARED_ROOM = 100  # places of the cache that are left to shared statements
 MAX_REMEMBERED = 10_000
 
+_NOTHING_OWN = (StatementCache.VERSION, StatementCache.OFF)
+
 
 @dataclass(frozen=True, slots=True)
 class _Apart:
@@ -78,9 +80,11 @@ class Uses:
         """Whether *text* is to be cached under *own_key* beside *cached* other statements."""
         if self.shapes.choice is StatementCache.TENANT or self.shapes.is_apart(text):
             return True
-        if self.shapes.choice is not StatementCache.AUTO:
-            return False
-        if cached >= self.shapes.capacity - SHARED_ROOM:
+        return self.comes_often(own_key, cached)
+
+    def comes_often(self, own_key: str, cached: int) -> bool:
+        """Count a use of *own_key*; whether it has earned a place beside *cached* others."""
+        if self.shapes.choice in _NOTHING_OWN or cached >= self.shapes.capacity - SHARED_ROOM:
             return False
         count = self._counts.get(own_key, 0) + 1
         if count > USES_BEFORE_OWN:

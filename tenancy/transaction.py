@@ -67,8 +67,7 @@ class Transaction:
         outer = _block.get()
         if outer is not None and outer.is_open and outer.task is task:
             raise NestedTransactionError(
-                "this task holds a transaction already: use conn.transaction() for a savepoint, "
-                "or end the outer block first"
+                "this task holds a transaction already: conn.transaction() gives it a savepoint"
             )
         self._conn = await self._pool.enter(self._scope.entry())
         self._block = _Block(task)
@@ -94,16 +93,15 @@ async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:
         raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT)
     if not scope.readonly:
         tenant.sending_commit()
-    also = f", {conn.statements_are_ours()}" if conn.may_have_prepared else ""
     try:
-        tag = await conn.leave(scope.exit(also))
+        tag = await conn.leave(scope.exit(conn.guard, conn.suspicion))
     except LOST as error:
         raise _outcome_of(conn, scope, error) from error
     except asyncio.CancelledError as error:
         if scope.readonly:
             raise
-        # A cancelled task may go on to say that it saved nothing, and COMMIT is on its way.
-        # The connection is closed, so that giving it back cannot be cancelled, and hide that.
+        # A cancelled task may say that it saved nothing, and COMMIT is on its way. The connection
+        # is closed, so that giving it back cannot be cancelled, and hide that.
         discard(conn)
         raise CommitUnknownError("cancelled during COMMIT: saved or not is not known") from error
     except asyncpg.PostgresError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 from quart import Quart, abort, current_app
+from support.databases import Open
 from support.notes import read, write
 
 from tenancy import Tenancy
@@ -18,6 +19,7 @@ from tenancy.errors import (
     TenantMismatchError,
     TransactionFailedError,
 )
+from tenancy.shapes import USES_BEFORE_OWN
 from tenancy.tenant import serving
 
 INSERT = "INSERT INTO notes (body) VALUES ('new')"
@@ -280,3 +282,44 @@ async def test_a_request_cannot_open_another_tenants_transaction(tenancy: Tenanc
         with pytest.raises(TenantMismatchError):
             async with tenancy.transaction("globex"):
                 pass
+
+
+LEFT_BY_A_QUERY = {
+    "path": "SELECT set_config('search_path', 'public', true)",
+    "path, in the middle of it": "SELECT count(*), set_config('search_path', 'x', false) FROM notes",
+    "role": "SELECT set_config('role', 'none', true)",
+    "marker": "SELECT set_config('tenancy.scope', '', true)",
+    "access mode": "SELECT set_config('transaction_read_only', 'on', true)",
+}
+
+
+@pytest.mark.parametrize("text", LEFT_BY_A_QUERY.values(), ids=LEFT_BY_A_QUERY.keys())
+async def test_the_guard_of_a_tenant_that_comes_often_is_as_strict(
+    both: Tenancy, text: str
+) -> None:
+    """Its guard is planned once and kept; a plain query gives no reason to doubt it."""
+    for _ in range(USES_BEFORE_OWN + 1):
+        await read(both, "acme")
+    with pytest.raises(ScopeBrokenError):
+        async with both.transaction("acme") as conn:
+            await conn.execute("INSERT INTO notes (body) VALUES ($1)", "not to be saved")
+            await conn.fetch(text)
+            assert conn.guard is not None
+    assert await read(both, "acme") == ["of acme"]
+    assert await read(both, "globex") == ["of globex"]
+
+
+async def test_a_guard_driven_out_by_very_many_statements_is_asked_in_full(
+    open_tenancy: Open,
+) -> None:
+    async with open_tenancy(pool_max_size=1, statement_cache_size=110) as tenancy:
+        for _ in range(USES_BEFORE_OWN + 1):
+            await write(tenancy, "acme", "of acme")
+        async with tenancy.transaction("acme") as conn:
+            assert conn.guard is not None
+            for number in range(250):
+                await conn.fetchval(f"SELECT {number}")
+            assert conn.guard is None
+            await conn.execute("INSERT INTO notes (body) VALUES ($1)", "saved")
+        assert (await read(tenancy, "acme"))[-1] == "saved"
+        assert tenancy.pool.size == 1
