@@ -286,7 +286,7 @@ async def test_a_request_cannot_open_another_tenants_transaction(tenancy: Tenanc
 
 LEFT_BY_A_QUERY = {
     "path": "SELECT set_config('search_path', 'public', true)",
-    "path, in the middle of it": "SELECT count(*), set_config('search_path', 'x', false) FROM notes",
+    "path, amid a query": "SELECT count(*), set_config('search_path', 'x', false) FROM notes",
     "role": "SELECT set_config('role', 'none', true)",
     "marker": "SELECT set_config('tenancy.scope', '', true)",
     "access mode": "SELECT set_config('transaction_read_only', 'on', true)",
