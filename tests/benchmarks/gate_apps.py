@@ -9,6 +9,7 @@ import asyncpg
 from quart import Quart, request
 
 from tenancy import Tenancy
+from tenancy.scope import Scope
 
 QUERY = "SELECT id, body FROM notes ORDER BY id LIMIT 20"
 DSN = os.environ.get("TENANCY_DATABASE_URL", "")
@@ -20,22 +21,37 @@ RESET = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;"  # 
 Read = Callable[[asyncpg.Pool, str], Awaitable[list[Any]]]
 
 
-def scope(schema: str) -> str:
+def local(schema: str) -> str:
     return f'SET LOCAL search_path = "{schema}", shared, pg_temp; SET LOCAL ROLE "{schema}"'
 
 
 async def by_the_book(pool: asyncpg.Pool, schema: str) -> list[Any]:
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute(scope(schema))
+        await conn.execute(local(schema))
         return list(await conn.fetch(QUERY))
 
 
 async def fused_by_hand(pool: asyncpg.Pool, schema: str) -> list[Any]:
     """The fewest round trips, and none of the gate's promises: no guard, no error path."""
     async with pool.acquire() as conn:
-        await conn.execute(f"BEGIN; {scope(schema)}")
+        await conn.execute(f"BEGIN; {local(schema)}")
         rows = list(await conn.fetch(QUERY))
         await conn.execute(f"COMMIT; {RESET}")
+        return rows
+
+
+async def fused_with_promises(pool: asyncpg.Pool, schema: str) -> list[Any]:
+    """The same with the gate's own SQL, guard and forgetting, and what a careful hand adds."""
+    scope = Scope((schema, "shared"), role=schema, readonly=True)
+    async with pool.acquire(timeout=5) as conn:
+        try:
+            await conn.execute(scope.entry().sql)
+            rows = list(await conn.fetch(QUERY))
+            tag = await conn.execute(scope.exit())
+            assert tag == "COMMIT", tag
+        except BaseException:
+            conn.terminate()
+            raise
         return rows
 
 
