@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from tenancy.errors import (
     TenancyError,
 )
 from tenancy.problems import problem
-from tenancy.tenant import Tenant
+from tenancy.tenant import Serving, Tenant
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -102,33 +103,25 @@ class Front:
         except TenancyError as error:
             resolved = Resolved(refusal=error)
         scope = _mounted(scope, resolved.prefix)
-        app, refusal = self._app, resolved.refusal
-        principal: object = resolved.principal
-        if not self._defer:
-            app = self._application(resolved)
-            try:
-                principal = await self._admit(scope, resolved)
-            except TenancyError as error:
-                refusal = error
-        if refusal is not None and (not self._defer or isinstance(refusal, _NEVER_DEFERRED)):
+        refusal = resolved.refusal
+        if self._defer and not isinstance(refusal, _NEVER_DEFERRED):
+            with _serving(resolved):
+                return await self._app(scope, receive, send)
+        if refusal is None and resolved.operator and self._operator is None:
+            refusal = MisdirectedHostError("the operator's host serves no tenant")
+        if refusal is not None:
             return await refuse(scope, send, refusal)
-        with tenant.serving(
-            resolved.tenant, refusal, operator=resolved.operator, principal=principal
-        ):
+        with _serving(resolved) as request:
+            try:
+                request.principal = await self._admitted(scope, resolved)
+            except TenancyError as error:
+                return await refuse(scope, send, error)
+            app = self._operator if resolved.operator and self._operator else self._app
             return await app(scope, receive, send)
 
-    def _application(self, resolved: Resolved) -> Application:
-        return self._operator if resolved.operator and self._operator else self._app
-
-    async def _admit(self, scope: Scope, resolved: Resolved) -> object:
-        """Return the principal of a request that may be served, else raise."""
-        if resolved.refusal is not None:
-            raise resolved.refusal
-        if resolved.tenant is None:
-            if self._operator is None:
-                raise MisdirectedHostError("the operator's host serves no tenant")
-            return None
-        if self._authorize is None:
+    async def _admitted(self, scope: Scope, resolved: Resolved) -> object:
+        """Return the principal, if it may use the tenant, else raise."""
+        if self._authorize is None or resolved.tenant is None:
             return resolved.principal
         return await self._authorize(scope, resolved.tenant, resolved.principal)
 
@@ -175,6 +168,15 @@ def _check_target(path: str) -> None:
         whole = urlsplit("")
     if not (whole.scheme and whole.netloc and whole.path.startswith("/")):
         raise MalformedTargetError("the request target is neither a path nor an address")
+
+
+def _serving(resolved: Resolved) -> AbstractContextManager[Serving]:
+    return tenant.serving(
+        resolved.tenant,
+        resolved.refusal,
+        operator=resolved.operator,
+        principal=resolved.principal,
+    )
 
 
 def _mounted(scope: Scope, prefix: str) -> Scope:

@@ -75,11 +75,12 @@ def serving(
     *,
     operator: bool = False,
     principal: object = None,
-) -> Iterator[None]:
+) -> Iterator[Serving]:
     """Serve *tenant* in this task, and in those it spawns, until the block ends."""
-    token = _serving.set(Serving(tenant, refusal, operator, principal))
+    request = Serving(tenant, refusal, operator, principal)
+    token = _serving.set(request)
     try:
-        yield
+        yield request
     finally:
         _serving.reset(token)
 

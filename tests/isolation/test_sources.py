@@ -199,6 +199,26 @@ async def test_any_asgi_application_asks_who_may_use_the_tenant(
     assert (await call(plain, [ACME])).status == answer
 
 
+@pytest.mark.parametrize("allowed", ["ann", "bob"])
+async def test_authorize_may_ask_the_tenants_own_tables(
+    tenancy: Tenancy, database: Database, owner: Any, allowed: str
+) -> None:
+    await owner.execute("INSERT INTO notes (body) VALUES ($1)", allowed)
+
+    async def authorize(who: Any, _tenant: Any) -> bool:
+        async with own.transaction(readonly=True) as conn:
+            return bool(await conn.fetchval("SELECT true FROM notes WHERE body = $1", who))
+
+    own = Tenancy(settings=database.settings(), principal=lambda _: "ann", authorize=authorize)
+    own._pool, own._registry = tenancy._pool, tenancy._registry
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async with own.transaction(readonly=True):
+            await _whose(scope, receive, send, own)
+
+    assert (await call(own.middleware(app), [ACME])).status == (200 if allowed == "ann" else 403)
+
+
 async def test_the_operators_host_is_no_tenants(make: Make, database: Database) -> None:
     front = make(chain(by_host("example.com"), _by_token()), operator_hosts=("acme.example.com",))
     for headers in ([ACME], [ACME, _bearer(tenant="globex")], [(b"host", b"ACME.example.com.:80")]):
