@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import asyncpg
-from quart import Quart, Request, Response, Websocket, current_app, request, websocket
+from quart import Quart, Request, Response, Websocket, current_app
+from quart.globals import request_ctx, websocket_ctx
 from werkzeug.exceptions import NotFound
 
 from tenancy import asgi, sessions, shutdown, tenant
@@ -66,16 +68,16 @@ class Hooks:
             app.register_error_handler(kind, _answer)
 
     async def _admit_request(self) -> None:
+        current = request_ctx.request  # each look through the proxy costs
+        rule: Any = current.url_rule
         # Nothing of the application's runs for an OPTIONS that Quart answers by itself; a browser
         # sends no credentials with it.
-        rule = request.url_rule
-        answers_itself = request.method == "OPTIONS" and getattr(
-            rule, "provide_automatic_options", False
-        )
-        await self._admit(request, runs=rule is not None and not answers_itself)
+        by_itself = current.method == "OPTIONS" and rule and rule.provide_automatic_options
+        await self._admit(current, runs=rule is not None and not by_itself)
 
     async def _admit_websocket(self) -> None:
-        await self._admit(websocket, runs=websocket.url_rule is not None)
+        current = websocket_ctx.websocket
+        await self._admit(current, runs=current.url_rule is not None)
 
     async def _admit(self, current: Request | Websocket, *, runs: bool) -> None:
         """Let a request reach its view, or raise why not.
@@ -102,8 +104,9 @@ class Hooks:
         serving.principal = principal
 
     def _audience(self, current: Request | Websocket) -> Audience:
-        view = current_app.view_functions.get(current.endpoint or "")
-        blueprints = (current_app.blueprints.get(name) for name in current.blueprints)
+        app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        view = app.view_functions.get(current.endpoint or "")
+        blueprints = (app.blueprints.get(name) for name in current.blueprints)
         return self._audiences.of(view, blueprints)
 
 

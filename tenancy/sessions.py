@@ -10,6 +10,7 @@ from quart.sessions import SessionMixin
 from tenancy import tenant
 
 KEY = "_tenancy"
+PERMANENT = "_permanent"  # Quart's own, which many applications set for everybody
 OPERATOR = "operator"
 NOBODY = ""
 
@@ -39,8 +40,9 @@ async def bind(response: Response) -> Response:
     """Write into a session that the view has written for whom it was made."""
     current = _current()
     if current.modified and current:
-        if set(current) <= {KEY}:
-            current.clear()  # a view that has taken everything out expects no cookie
+        if set(current) <= {KEY, PERMANENT}:
+            # Nothing is in it: whoever has logged out, or never was in, is of no tenant.
+            current.clear()
         elif (here := _here()) != _made_for(current):
             current[KEY] = here
     return response

@@ -434,9 +434,16 @@ async def test_a_session_of_a_tenant_is_not_the_operators_nor_the_other_way(serv
     assert seen.pop() == {"user": "0"}
 
 
-async def test_a_session_that_was_emptied_leaves_no_cookie(serve: Serve) -> None:
+@pytest.mark.parametrize("permanent", [False, True])
+async def test_a_session_that_was_emptied_leaves_no_cookie(serve: Serve, permanent: bool) -> None:
     app, own = serve()
     _with_sessions(app, own)
+
+    @app.before_request
+    async def before() -> None:
+        if permanent:
+            session.permanent = True
+
     client = app.test_client()
     await client.get("/write?user=1", headers=ACME)
     answer = await client.get("/log-out", headers=ACME)
