@@ -7,7 +7,15 @@ schema, and to its tenant's role, by the server itself.
 from typing import TYPE_CHECKING
 
 from tenancy.errors import TenancyError
-from tenancy.resolvers import by_domain, by_host, by_subdomain
+from tenancy.resolvers import (
+    by_domain,
+    by_header,
+    by_host,
+    by_path,
+    by_subdomain,
+    by_token,
+    chain,
+)
 from tenancy.settings import Isolation, Settings, StatementCache
 from tenancy.tenant import State, Tenant
 
@@ -23,8 +31,12 @@ __all__ = [
     "TenancyError",
     "Tenant",
     "by_domain",
+    "by_header",
     "by_host",
+    "by_path",
     "by_subdomain",
+    "by_token",
+    "chain",
 ]
 
 

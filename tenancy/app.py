@@ -17,18 +17,25 @@ DOCUMENTATION = ("openapi", "redoc_ui", "scalar_ui", "swagger_ui")  # endpoints 
 MAX_BODY_BYTES = 1024 * 1024
 
 
-def create_app(settings: Settings | None = None, *, title: str = "tenancy") -> Quart:
+def create_app(
+    settings: Settings | None = None, *, title: str = "tenancy", tenancy: Tenancy | None = None
+) -> Quart:
     """Return an application whose every request is inside its tenant; add blueprints to it.
 
     It answers ``/healthz``, ``/readyz`` and ``/openapi.json``, and every error as a problem
     document.
+
+    Args:
+        settings: by default those of the environment.
+        title: of the OpenAPI description.
+        tenancy: with a resolver or an `authorize` of your own; then *settings* are its.
 
     Raises:
         SettingsError: the environment is not acceptable.
     """
     app = Quart(title)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    tenancy = Tenancy(settings=settings)
+    tenancy = tenancy or Tenancy(settings=settings)
     tenancy.init_app(app, probes=True)
     # The other pages of quart-schema repeat this one.
     QuartSchema(app, info=Info(title=title, version="1"), redoc_ui_path=None, scalar_ui_path=None)

@@ -4,24 +4,55 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from tenancy import tenant
-from tenancy.errors import MalformedHostError, MalformedTargetError, TenancyError
+from tenancy.errors import (
+    MalformedHostError,
+    MalformedTargetError,
+    MisdirectedHostError,
+    TenancyError,
+)
 from tenancy.problems import problem
-from tenancy.tenant import Tenant
+from tenancy.tenant import Serving, Tenant
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Resolve = Callable[[Scope], Awaitable[Tenant]]
+Resolve = Callable[[Scope], Awaitable["Resolved"]]
+Authorize = Callable[[Scope, Tenant, object], Awaitable[object]]
 Hook = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[tuple[int, bytes]]]
 
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Whom a request is for.
+
+    Attributes:
+        tenant: whom; None: nobody.
+        refusal: why it may not be served all the same, by views that need a tenant.
+        operator: whether it came by the operator's host; then it is for no tenant.
+        principal: on whose behalf it comes, where a resolver has verified that.
+        prefix: leading part of the path, which named the tenant.
+    """
+
+    tenant: Tenant | None = None
+    refusal: TenancyError | None = None
+    operator: bool = False
+    principal: Any = None
+    prefix: str = ""
+
+
 POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
+
+# A framework may not even be able to read such a request.
+_NEVER_DEFERRED = (MalformedHostError, MalformedTargetError)
 
 
 class Front:
@@ -30,23 +61,31 @@ class Front:
     Args:
         app: the application inside.
         resolve: from an ASGI scope to a tenant that may be served.
+        authorize: returns the principal if it may use the tenant, else raises. With `defer` the
+            framework inside asks.
+        operator: the application of the operator's hosts; None: they are refused, or with `defer`
+            left to the one inside.
         probes: health endpoints by path; they answer on any host, a malformed or missing one too.
         defer: leave refusals, but for malformed hosts, to the framework inside, which knows the
             views that need no tenant; it finds them by `tenant.refusal`.
         lifespan: what to await before the application's own start-up, and after its own shutdown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each of two users leaves half of them alone
         self,
         app: Application,
         resolve: Resolve,
         *,
+        authorize: Authorize | None = None,
+        operator: Application | None = None,
         probes: Mapping[str, Probe] | None = None,
         defer: bool = False,
         lifespan: tuple[Hook, Hook] | None = None,
     ) -> None:
         self._app = app
         self._resolve = resolve
+        self._authorize = authorize
+        self._operator = operator
         self._probes = probes or {}
         self._defer = defer
         self._lifespan_hooks = lifespan or (_nothing, _nothing)
@@ -58,17 +97,33 @@ class Front:
         if scope["type"] == "http" and scope["path"] in self._probes:
             status, body = await self._probes[scope["path"]]()
             return await _respond(send, status, [("content-type", "application/json")], body)
-        served: Tenant | None = None
-        refusal: TenancyError | None = None
         try:
             _check_target(scope["path"])
-            served = await self._resolve(scope)
+            resolved = await self._resolve(scope)
         except TenancyError as error:
-            if not self._defer or isinstance(error, MalformedHostError | MalformedTargetError):
+            resolved = Resolved(refusal=error)
+        scope = _mounted(scope, resolved.prefix)
+        refusal = resolved.refusal
+        if self._defer and not isinstance(refusal, _NEVER_DEFERRED):
+            with _serving(resolved):
+                return await self._app(scope, receive, send)
+        if refusal is None and resolved.operator and self._operator is None:
+            refusal = MisdirectedHostError("the operator's host serves no tenant")
+        if refusal is not None:
+            return await refuse(scope, send, refusal)
+        with _serving(resolved) as request:
+            try:
+                request.principal = await self._admitted(scope, resolved)
+            except TenancyError as error:
                 return await refuse(scope, send, error)
-            refusal = error
-        with tenant.serving(served, refusal):
-            return await self._app(scope, receive, send)
+            app = self._operator if resolved.operator and self._operator else self._app
+            return await app(scope, receive, send)
+
+    async def _admitted(self, scope: Scope, resolved: Resolved) -> object:
+        """Return the principal, if it may use the tenant, else raise."""
+        if self._authorize is None or resolved.tenant is None:
+            return resolved.principal
+        return await self._authorize(scope, resolved.tenant, resolved.principal)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start before the application, stop after it; and also where it knows no lifespan."""
@@ -113,6 +168,31 @@ def _check_target(path: str) -> None:
         whole = urlsplit("")
     if not (whole.scheme and whole.netloc and whole.path.startswith("/")):
         raise MalformedTargetError("the request target is neither a path nor an address")
+
+
+def _serving(resolved: Resolved) -> AbstractContextManager[Serving]:
+    return tenant.serving(
+        resolved.tenant,
+        resolved.refusal,
+        operator=resolved.operator,
+        principal=resolved.principal,
+    )
+
+
+def _mounted(scope: Scope, prefix: str) -> Scope:
+    """Return *scope* with the application mounted under *prefix*, as ASGI's ``root_path`` has it.
+
+    The path stays whole: ``root_path`` is its beginning, which frameworks take off.
+    """
+    if not prefix:
+        return scope
+    root = scope.get("root_path", "").rstrip("/") + prefix
+    mounted = {**scope, "root_path": root}
+    if scope["path"] == root:  # "/t/acme" is the tenant's "/"
+        mounted["path"] = f"{root}/"
+        if scope.get("raw_path"):
+            mounted["raw_path"] = f"{root}/".encode()
+    return mounted
 
 
 async def _nothing() -> None:

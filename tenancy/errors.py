@@ -16,6 +16,7 @@ class TenancyError(Exception):
         status: HTTP status that answers a request which ends with this error.
         title: the only words a client sees.
         retry_after_seconds: sent as ``Retry-After`` where set.
+        headers: further headers of the answer.
         exit_code: of a command that ends with this error; `exits.Exit` names them.
     """
 
@@ -23,6 +24,7 @@ class TenancyError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The server failed to answer this request."
     retry_after_seconds: ClassVar[int | None] = None
+    headers: tuple[tuple[str, str], ...] = ()
     exit_code: ClassVar[int] = 1
 
 
@@ -79,12 +81,78 @@ class MalformedTargetError(TenancyError):
     title = "The request target is malformed."
 
 
-class MisdirectedHostError(TenancyError):
+class NoTenantNamedError(TenancyError):
+    """The request says nothing about its tenant where the resolver looks for it."""
+
+    code = "no_tenant_named"
+    status = 400
+    title = "The request does not say which account it is for."
+
+
+class MisdirectedHostError(NoTenantNamedError):
     """The host is well formed, but not one this service answers for (RFC 9110, section 15.5.20)."""
 
     code = "misdirected_request"
     status = 421
     title = "This service does not answer for that host."
+
+
+class MalformedTenantError(TenancyError):
+    """A source that may name the tenant does so twice, or in a form that no tenant's name has."""
+
+    code = "malformed_tenant"
+    status = 400
+    title = "The account is named twice, or in a form that none has."
+
+
+class UntrustedTenantError(TenancyError):
+    """A header that must be signed is not, or its signature is wrong or too old."""
+
+    code = "untrusted_tenant"
+    status = 400
+    title = "The signature of the account's name is not valid."
+
+
+class ConflictingTenantsError(TenancyError):
+    """Two sources of one request name two tenants."""
+
+    code = "conflicting_tenants"
+    status = 400
+    title = "The request names two different accounts."
+
+
+class MissingTokenError(NoTenantNamedError):
+    """The request carries no bearer token, and needs one."""
+
+    code = "missing_token"
+    status = 401
+    title = "This address needs a bearer token."
+    headers = (("www-authenticate", "Bearer"),)
+
+
+class InvalidTokenError(TenancyError):
+    """The bearer token is not one of ours: signature, algorithm, audience, issuer or claim."""
+
+    code = "invalid_token"
+    status = 401
+    title = "The bearer token is not valid."
+    headers = (("www-authenticate", 'Bearer error="invalid_token"'),)
+
+
+class ExpiredTokenError(TenancyError):
+    """The bearer token was valid, and is so no longer."""
+
+    code = "expired_token"
+    status = 401
+    title = "The bearer token has expired."
+    headers = (("www-authenticate", 'Bearer error="invalid_token"'),)
+
+
+class MissingExtraError(TenancyError, ImportError):
+    """A package is not installed that comes with an extra of this one; the message names it."""
+
+    code = "missing_extra"
+    exit_code = 2
 
 
 class UnknownTenantError(TenancyError, LookupError):
@@ -119,6 +187,39 @@ class TenantNotReadyError(TenancyError):
     status = 503
     title = "This account is not ready yet."
     retry_after_seconds = 5
+
+
+class MovedToPrimaryDomainError(TenancyError):
+    """The tenant asks to be reached by its primary domain alone; an answer, not a failure."""
+
+    code = "moved_to_primary_domain"
+    status = 308
+    title = "This account is at its own domain."
+
+
+class UnauthenticatedError(TenancyError):
+    """Nobody is known on whose behalf the request comes, and the view needs to know."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "This address needs to know who you are."
+    headers = (("www-authenticate", "Bearer"),)
+
+
+class ForbiddenError(TenancyError):
+    """`authorize` did not admit the principal to the tenant."""
+
+    code = "forbidden"
+    status = 403
+    title = "You may not use this account."
+
+
+class SessionOfAnotherTenantError(TenancyError):
+    """The session that the client sent was made for another tenant."""
+
+    code = "session_of_another_tenant"
+    status = 403
+    title = "This session belongs to another account."
 
 
 class NoTenantError(TenancyError):

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -12,11 +11,19 @@ from quart import Quart
 
 from tenancy import asgi, preflight, readiness, registry, resolvers, shutdown, tenant
 from tenancy import settings as settings_module
-from tenancy.errors import NotStartedError, TenancyError, TenantReadOnlyError
+from tenancy.audience import Marks
+from tenancy.authorization import Authorization, Authorize, Principal
+from tenancy.errors import (
+    MisdirectedHostError,
+    NotStartedError,
+    TenancyError,
+    TenantReadOnlyError,
+)
 from tenancy.hooks import Hooks
 from tenancy.pool import Init, Pool
 from tenancy.readiness import Readiness
 from tenancy.registry import Registry
+from tenancy.resolution import Resolution
 from tenancy.resolvers import KeyKind, Resolver, TenantKey
 from tenancy.scope import IsolationLevel, Scope
 from tenancy.settings import Isolation, Settings
@@ -25,12 +32,10 @@ from tenancy.transaction import Transaction
 
 _log = logging.getLogger(__name__)
 
-View = TypeVar("View", bound=Callable[..., Any])
-
 RESTART_SECONDS = 1.0
 
 
-class Tenancy:
+class Tenancy(Marks):
     """Tenants of one database, for one process: resolver, registry, pool and gate.
 
     Use it as an application's extension (`init_app`), around any ASGI application (`middleware`),
@@ -41,6 +46,12 @@ class Tenancy:
         resolver: from a request to the key of its tenant; by default the sub-domains of
             ``TENANCY_BASE_DOMAINS``, and custom domains.
         settings: by default those of the environment.
+        principal: from an ASGI scope to whoever asks, or None; plain or async. In a Quart
+            application it runs in the request's context, where ``session`` may be read. By default
+            whom the resolver has verified: the claims of a token.
+        authorize: from a principal and a `Tenant` to whether it may use it; plain or async. Asked
+            before each view and websocket of a tenant. Without a principal the answer is 401, and
+            for anything but True 403.
         connection_init: runs once on each new connection, before any tenant's: the place for type
             codecs.
 
@@ -53,16 +64,26 @@ class Tenancy:
         resolver: Resolver | None = None,
         *,
         settings: Settings | None = None,
+        principal: Principal | None = None,
+        authorize: Authorize | None = None,
         connection_init: Init | None = None,
     ) -> None:
+        super().__init__()
         self.settings = settings or settings_module.load()
-        self._resolver = resolver or resolvers.by_host(*self.settings.base_domains)
+        resolver = resolver or resolvers.by_host(*self.settings.base_domains)
+        self._resolution = Resolution(resolver, self.settings, lambda: self.registry)
+        self._authorization = Authorization(principal, authorize)
         self._connection_init = connection_init
         self._pool: Pool | None = None
         self._registry: Registry | None = None
         self._starting: asyncio.Task[None] | None = None
         self._readiness: Readiness | None = None
-        self._hooks = Hooks(self.resolve, lifespan=(self._start_in_background, self.stop))
+        self._hooks = Hooks(
+            self._resolution,
+            audiences=self._audiences,
+            authorization=self._authorization,
+            lifespan=(self._start_in_background, self.stop),
+        )
 
     # Its life
 
@@ -131,6 +152,12 @@ class Tenancy:
         """
         return tenant.current()
 
+    @property
+    def principal(self) -> Any:  # noqa: ANN401 - the application knows what it is
+        """On whose behalf this task's request comes; None: nobody that is known."""
+        request = tenant.request()
+        return request.principal if request is not None else None
+
     async def find(self, slug: str) -> Tenant:
         """Return the tenant called *slug*, in whatever state, as the registry remembers it.
 
@@ -139,15 +166,18 @@ class Tenancy:
         """
         return await self.registry.find(TenantKey(KeyKind.SLUG, slug))
 
-    async def resolve(self, scope: resolvers.Scope) -> Tenant:
-        """Return the tenant of an ASGI *scope*, if it may be served.
+    async def resolve(self, scope: asgi.Scope) -> Tenant:
+        """Return the tenant of an ASGI *scope*, if it may be served; nobody is authorized by it.
 
         Raises:
-            MalformedHostError, MisdirectedHostError, UnknownTenantError, TenantSuspendedError,
-            TenantNotReadyError: as their names say; each has one answer over HTTP.
+            MalformedHostError, MisdirectedHostError, UnknownTenantError, ConflictingTenantsError,
+            TenantSuspendedError, TenantNotReadyError: as their names say; each has one answer over
+            HTTP. A resolver may raise others.
         """
-        key = self._resolver(scope)
-        return registry.servable(await self.registry.find(key))
+        resolved = await self._resolution(scope)
+        if resolved.tenant is None:
+            raise MisdirectedHostError("the operator's host serves no tenant")
+        return resolved.tenant
 
     def transaction(
         self,
@@ -220,28 +250,37 @@ class Tenancy:
 
     # Applications
 
-    def exempt(self, view: View) -> View:
-        """Let *view* answer requests that have no tenant: sign-up, webhooks. A decorator."""
-        self._hooks.exempt(view)
-        return view
-
-    def middleware(self, app: asgi.Application) -> asgi.Front:
+    def middleware(
+        self, app: asgi.Application, *, operator: asgi.Application | None = None
+    ) -> asgi.Front:
         """Return *app*, any ASGI application, with each request inside its tenant.
 
         Starts and stops this object with the application's lifespan, which it must support.
-        """
-        return asgi.Front(app, self.resolve, lifespan=(self._start_in_background, self.stop))
 
-    def init_app(self, app: Quart, *, probes: bool = False) -> None:
+        Args:
+            app: serves the tenants' requests, after `authorize` has admitted them.
+            operator: serves those at ``TENANCY_OPERATOR_HOSTS``; without it they are refused (421).
+        """
+        return asgi.Front(
+            app,
+            self._resolution,
+            authorize=self._authorization.check,
+            operator=operator,
+            lifespan=(self._start_in_background, self.stop),
+        )
+
+    def init_app(self, app: Quart, *, probes: bool = False, bind_sessions: bool = True) -> None:
         """Put each request of *app* inside its tenant, and answer our errors as problem documents.
 
         Args:
             app: a Quart application, before its first request.
             probes: answer ``/healthz`` and ``/readyz`` on any host.
+            bind_sessions: refuse a session that was made for another tenant (403), and show none
+                that was made elsewhere; False: the application sees to that.
         """
         app.extensions["tenancy"] = self
         answers = {"/healthz": readiness.alive, "/readyz": self._readyz} if probes else {}
-        self._hooks.attach(app, answers)
+        self._hooks.attach(app, answers, bind_sessions=bind_sessions)
 
     async def _readyz(self) -> tuple[int, bytes]:
         now = asyncio.get_running_loop().time()

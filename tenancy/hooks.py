@@ -1,15 +1,19 @@
 """The hooks of a Quart application: each request inside its tenant, each error a document."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import asyncpg
-from quart import Quart, Response, current_app, request, websocket
+from quart import Quart, Request, Response, Websocket, current_app
+from quart.globals import request_ctx, websocket_ctx
+from werkzeug.exceptions import NotFound
 
-from tenancy import asgi, shutdown, tenant
-from tenancy.errors import TenancyError
+from tenancy import asgi, sessions, shutdown, tenant
+from tenancy.audience import Audience, Audiences
+from tenancy.authorization import Authorization
+from tenancy.errors import MisdirectedHostError, SessionOfAnotherTenantError, TenancyError
 from tenancy.problems import Problem, problem
 
 _log = logging.getLogger(__name__)
@@ -19,21 +23,30 @@ class Hooks:
     """What `Tenancy.init_app` puts into an application.
 
     Args:
-        resolve: from an ASGI scope to a tenant that may be served.
+        resolve: from an ASGI scope to whom it is for.
+        audiences: whom each view is for.
+        authorization: who may use a tenant.
         lifespan: what to await before the application serves, and after it has served.
     """
 
-    def __init__(self, resolve: asgi.Resolve, *, lifespan: tuple[asgi.Hook, asgi.Hook]) -> None:
+    def __init__(
+        self,
+        resolve: asgi.Resolve,
+        *,
+        audiences: Audiences,
+        authorization: Authorization,
+        lifespan: tuple[asgi.Hook, asgi.Hook],
+    ) -> None:
         self._resolve = resolve
+        self._audiences = audiences
+        self._authorization = authorization
         self._lifespan = lifespan
-        self._exempt: set[Callable[..., Any]] = set()
 
-    def exempt(self, view: Callable[..., Any]) -> None:
-        """Let *view* answer requests that have no tenant."""
-        self._exempt.add(view)
-
-    def attach(self, app: Quart, probes: Mapping[str, asgi.Probe]) -> None:
+    def attach(
+        self, app: Quart, probes: Mapping[str, asgi.Probe], *, bind_sessions: bool = True
+    ) -> None:
         """Put the hooks into *app*, which answers *probes* on any host."""
+        self._binds_sessions = bind_sessions
         app.asgi_http_class = shutdown.HTTPConnection
         app.asgi_websocket_class = shutdown.WebsocketConnection
         app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
@@ -45,26 +58,72 @@ class Hooks:
         start, stop = self._lifespan
         app.before_serving(start)
         app.after_serving(stop)
-        app.before_request(self._admit_request)
-        app.before_websocket(self._admit_websocket)
+        # Before the application's own, even if it has registered some already: none of them may see
+        # another tenant's session. And last of those after the view, whatever they write into it.
+        app.before_request_funcs[None].insert(0, self._admit_request)
+        app.before_websocket_funcs[None].insert(0, self._admit_websocket)
+        if bind_sessions:
+            app.after_request_funcs[None].insert(0, sessions.bind)
         for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             app.register_error_handler(kind, _answer)
 
     async def _admit_request(self) -> None:
-        refusal = tenant.refusal()
-        if refusal is not None and not self._is_exempt(request.endpoint):
-            raise refusal
+        current = request_ctx.request  # each look through the proxy costs
+        rule: Any = current.url_rule
+        # Nothing of the application's runs for an OPTIONS that Quart answers by itself; a browser
+        # sends no credentials with it.
+        by_itself = current.method == "OPTIONS" and rule and rule.provide_automatic_options
+        await self._admit(current, runs=rule is not None and not by_itself)
 
     async def _admit_websocket(self) -> None:
-        refusal = tenant.refusal()
-        if refusal is not None and not self._is_exempt(websocket.endpoint):
-            raise refusal
+        current = websocket_ctx.websocket
+        await self._admit(current, runs=current.url_rule is not None)
 
-    def _is_exempt(self, endpoint: str | None) -> bool:
-        view = current_app.view_functions.get(endpoint) if endpoint is not None else None
-        while view is not None and view not in self._exempt:
-            view = getattr(view, "__wrapped__", None)  # decorators between us and the framework
-        return view is not None
+    async def _admit(self, current: Request | Websocket, *, runs: bool) -> None:
+        """Let a request reach its view, or raise why not.
+
+        Args:
+            current: the request or the websocket.
+            runs: whether there is a view that will run.
+        """
+        serving = tenant.request()
+        if serving is None:
+            return  # not by our front: a test's own context; no transaction opens here
+        is_foreign = self._binds_sessions and sessions.hide()
+        audience = self._audience(current)
+        _check_place(serving, audience, is_view=current.endpoint is not None)
+        if not runs or audience is Audience.EVERYONE:
+            return
+        if is_foreign and audience is not Audience.PUBLIC:
+            raise SessionOfAnotherTenantError("the session was made for another tenant")
+        scope, verified = current.scope, serving.principal
+        if audience is Audience.TENANTS and serving.tenant is not None:
+            principal = await self._authorization.check(scope, serving.tenant, verified)
+        else:
+            principal = await self._authorization.principal(scope, verified)
+        serving.principal = principal
+
+    def _audience(self, current: Request | Websocket) -> Audience:
+        app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        view = app.view_functions.get(current.endpoint or "")
+        blueprints = (app.blueprints.get(name) for name in current.blueprints)
+        return self._audiences.of(view, blueprints)
+
+
+def _check_place(serving: tenant.Serving, audience: Audience, *, is_view: bool) -> None:
+    """Raise unless a view for *audience* answers where the request came to."""
+    match audience:
+        case Audience.EVERYONE:
+            return
+        case Audience.OPERATOR:
+            if not serving.operator:
+                # As any address that does not exist there.
+                raise serving.refusal if serving.refusal and not serving.tenant else NotFound()
+        case Audience.TENANTS | Audience.PUBLIC:
+            if serving.operator and is_view:
+                raise MisdirectedHostError("the operator's host serves no tenant's view")
+            if serving.refusal is not None:
+                raise serving.refusal
 
 
 async def _answer(error: Exception) -> Response:

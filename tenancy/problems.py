@@ -23,6 +23,7 @@ class Problem:
     title: str
     retry_after_seconds: int | None = None
     errors: Sequence[Mapping[str, str]] = ()
+    more_headers: Sequence[tuple[str, str]] = ()
 
     def naming(self, errors: Sequence[Mapping[str, str]]) -> "Problem":
         """Return the same answer with what is wrong in particular."""
@@ -41,7 +42,7 @@ class Problem:
         headers = [("content-type", MEDIA_TYPE), ("cache-control", "no-store")]
         if self.retry_after_seconds is not None:
             headers.append(("retry-after", str(self.retry_after_seconds)))
-        return headers
+        return [*headers, *self.more_headers]
 
 
 _CONFLICT = Problem(503, "serialization_conflict", "Try again: another change came first.", 0)
@@ -73,7 +74,13 @@ _BY_DATABASE_ERROR: dict[type[Exception], Problem] = {
 def problem(error: BaseException) -> Problem:
     """Return the answer to a request that ended with *error*; what is not known is a plain 500."""
     if isinstance(error, TenancyError):
-        return Problem(error.status, error.code, error.title, error.retry_after_seconds)
+        return Problem(
+            error.status,
+            error.code,
+            error.title,
+            error.retry_after_seconds,
+            more_headers=error.headers,
+        )
     if isinstance(error, asyncpg.DataError) and isinstance(error.__cause__, UnicodeEncodeError):
         return _TEXT  # a lone surrogate, which UTF-8 cannot hold
     for kind in type(error).__mro__:

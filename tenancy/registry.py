@@ -24,7 +24,9 @@ from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant
 
 _SELECT = """
-    SELECT t.id, t.slug, t.schema_name, t.state, c.version
+    SELECT t.id, t.slug, t.schema_name, t.state, c.version,
+        (SELECT p.name FROM tenancy.domains p WHERE p.tenant_id OPERATOR(pg_catalog.=) t.id
+            AND p.is_primary AND p.verified_at IS NOT NULL) AS primary_domain
     FROM tenancy.tenants t
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) t.schema_name
     LEFT JOIN tenancy.checkpoints c ON c.schema_oid OPERATOR(pg_catalog.=) n.oid
@@ -139,4 +141,6 @@ def servable(tenant: Tenant) -> Tenant:
 
 
 def _tenant(row: asyncpg.Record) -> Tenant:
-    return Tenant(row["id"], row["slug"], row["schema_name"], State(row["state"]), row["version"])
+    state = State(row["state"])
+    known = (row["id"], row["slug"], row["schema_name"], state, row["version"])
+    return Tenant(*known, row["primary_domain"])

@@ -72,6 +72,14 @@ class Settings(BaseSettings):
         min_length=1,
         description="Domains, separated by commas, whose sub-domains are tenants.",
     )
+    operator_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts, separated by commas, that serve the operator's views and no tenant's.",
+    )
+    redirect_to_primary: bool = Field(
+        default=False,
+        description="Redirect (308) from a tenant's other hosts to its primary verified domain.",
+    )
     isolation: Isolation = Field(
         default=Isolation.ROLE,
         description="role: the server refuses other schemas; schema: search_path only.",
@@ -129,14 +137,14 @@ class Settings(BaseSettings):
         description="Refuse to start on a server with fsync or full_page_writes off.",
     )
 
-    @field_validator("base_domains", mode="before")
+    @field_validator("base_domains", "operator_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part for part in (p.strip() for p in value.split(",")) if part)
         return value
 
-    @field_validator("base_domains")
+    @field_validator("base_domains", "operator_hosts")
     @classmethod
     def _host_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         names = tuple(name.lower().removesuffix(".") for name in names)

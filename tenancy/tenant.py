@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from tenancy.errors import NoTenantError, ShuttingDownError, TenancyError, TenantMismatchError
@@ -31,6 +32,7 @@ class Tenant:
         state: decides whether and how requests are served.
         version: checkpoint of the schema, the version of the last migration applied; None: none
         was.
+        primary_domain: the verified custom domain it is best reached by, if any.
     """
 
     id: UUID
@@ -38,6 +40,7 @@ class Tenant:
     schema: str
     state: State = State.ACTIVE
     version: str | None = None
+    primary_domain: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +50,8 @@ class Serving:
     Attributes:
         tenant: whom it is for; None: nobody.
         refusal: why it is for nobody, for a framework that knows views which need no tenant.
+        operator: whether it came by the operator's host; then it is for no tenant.
+        principal: on whose behalf it comes, where that is known.
         commit_sent: whether a COMMIT was sent for it. Then a cancelled request can no longer be
             answered "nothing was saved".
         refused: whether it was answered so. Then nothing it has left running may commit.
@@ -54,6 +59,8 @@ class Serving:
 
     tenant: Tenant | None
     refusal: TenancyError | None = None
+    operator: bool = False
+    principal: Any = None
     commit_sent: bool = False
     refused: bool = False
 
@@ -62,11 +69,18 @@ _serving: ContextVar[Serving | None] = ContextVar("tenancy.serving", default=Non
 
 
 @contextmanager
-def serving(tenant: Tenant | None, refusal: TenancyError | None = None) -> Iterator[None]:
+def serving(
+    tenant: Tenant | None,
+    refusal: TenancyError | None = None,
+    *,
+    operator: bool = False,
+    principal: object = None,
+) -> Iterator[Serving]:
     """Serve *tenant* in this task, and in those it spawns, until the block ends."""
-    token = _serving.set(Serving(tenant, refusal))
+    request = Serving(tenant, refusal, operator, principal)
+    token = _serving.set(request)
     try:
-        yield
+        yield request
     finally:
         _serving.reset(token)
 
@@ -75,6 +89,11 @@ def refusal() -> TenancyError | None:
     """Return why the request that this task serves has no tenant."""
     request = _serving.get()
     return request.refusal if request is not None else None
+
+
+def request() -> Serving | None:
+    """Return the request that this task serves."""
+    return _serving.get()
 
 
 def sending_commit() -> None:

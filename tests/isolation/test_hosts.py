@@ -11,7 +11,7 @@ from support.asgi import call
 from tenancy import Tenancy
 from tenancy.asgi import Front
 from tenancy.errors import MalformedHostError, MisdirectedHostError, UnknownTenantError
-from tenancy.resolvers import by_host, by_subdomain, host
+from tenancy.resolvers import KeyKind, TenantKey, by_host, by_subdomain, host
 
 TENANT = [
     b"acme.example.com", b"acme.example.com:8000", b"ACME.Example.COM", b"acme.example.com.",
@@ -166,6 +166,7 @@ def test_a_host_that_is_read_is_a_name_of_dns(text: str) -> None:
 
 def test_the_longest_base_domain_wins() -> None:
     resolve = by_subdomain("example.com", "eu.example.com")
-    assert resolve({"headers": [(b"host", b"acme.eu.example.com")]}).name == "acme"
+    key = resolve({"headers": [(b"host", b"acme.eu.example.com")]})
+    assert key == TenantKey(KeyKind.SLUG, "acme")
     with pytest.raises(MisdirectedHostError):
         resolve({"headers": [(b"host", b"eu.example.com")]})

@@ -1,4 +1,4 @@
-"""From an ASGI scope to the key of a tenant. Pure: no input or output, no registry.
+"""The tenant of a host.
 
 The host is read from the raw header: frameworks disagree about what a malformed one means, and a
 tenant must not depend on who parses it.
@@ -6,16 +6,12 @@ tenant must not depend on who parses it.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
 from tenancy import identifiers
 from tenancy.errors import MalformedHostError, MisdirectedHostError, UnknownTenantError
-
-Scope = Mapping[str, Any]
+from tenancy.resolvers.keys import KeyKind, Resolver, Scope, TenantKey
 
 MAX_HOST_BYTES = 255
 CACHED_HOSTS = 10_000
@@ -24,38 +20,20 @@ CACHED_HOSTS = 10_000
 _HOST = re.compile(r"(?P<name>[a-z0-9.-]+|\[(?P<address>[0-9a-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
 
 
-class KeyKind(StrEnum):
-    """Which column of the registry a key is looked up in."""
-
-    SLUG = "slug"
-    DOMAIN = "domain"
-    ID = "id"
-
-
-@dataclass(frozen=True, slots=True)
-class TenantKey:
-    """What a request says about its tenant; only the registry knows whether there is one."""
-
-    kind: KeyKind
-    name: str
-
-
-Resolver = Callable[[Scope], TenantKey]
-
-
 def by_subdomain(*base_domains: str) -> Resolver:
     """Tenants are the sub-domains of *base_domains*, one label deep: ``acme.example.com``.
 
-    Any other host is refused (421), a sub-domain that cannot be a tenant is unknown (404).
+    Any other host is refused (421), a sub-domain that cannot be a tenant is unknown (404). In a
+    `chain` both a host that is not below *base_domains* and a reserved name, such as
+    ``api.example.com``, say nothing.
     """
     bases = _checked(base_domains)
 
-    def resolve(scope: Scope) -> TenantKey:
+    def resolve(scope: Scope) -> TenantKey | None:
         name = host(scope)
-        key = _subdomain(name, bases)
-        if key is None:
+        if not _is_below(name, bases):
             raise MisdirectedHostError(f"{name!r} is no sub-domain of {', '.join(bases)}")
-        return key
+        return _subdomain(name, bases)
 
     return resolve
 
@@ -64,9 +42,9 @@ def by_host(*base_domains: str) -> Resolver:
     """Sub-domains of *base_domains* as `by_subdomain`; any other host may be a custom domain."""
     bases = _checked(base_domains)
 
-    def resolve(scope: Scope) -> TenantKey:
+    def resolve(scope: Scope) -> TenantKey | None:
         name = host(scope)
-        return _subdomain(name, bases) or _custom(name, bases)
+        return _subdomain(name, bases) if _is_below(name, bases) else _custom(name, bases)
 
     return resolve
 
@@ -88,14 +66,27 @@ def host(scope: Scope) -> str:
     Raises:
         MalformedHostError: there is no host, there are two, or it is not a name or an address.
     """
+    return _authority(scope)[0]
+
+
+def port(scope: Scope) -> str:
+    """Return the port in the Host header of *scope*, as digits; empty where it names none.
+
+    Raises:
+        MalformedHostError: as `host`.
+    """
+    return _authority(scope)[1]
+
+
+def _authority(scope: Scope) -> tuple[str, str]:
     values = [value for key, value in scope["headers"] if key.lower() == b"host"]
     if len(values) != 1:
         raise MalformedHostError(f"the request has {len(values)} Host headers, and must have one")
-    return _name(values[0])
+    return _parsed(values[0])
 
 
 @lru_cache(maxsize=CACHED_HOSTS)
-def _name(value: bytes) -> str:
+def _parsed(value: bytes) -> tuple[str, str]:
     # latin-1 maps every byte, and the pattern admits ASCII only.
     text = value.strip(b" \t").decode("latin-1")
     match = (
@@ -103,12 +94,13 @@ def _name(value: bytes) -> str:
     )
     if match is None or not _is_port(match["port"]):
         raise MalformedHostError("the Host header is not a host name with an optional port")
+    digits = match["port"] or ""
     if match["address"] is not None:
-        return _address(match["address"])
+        return _address(match["address"]), digits
     name = match["name"].removesuffix(".")
     if not identifiers.is_host_name(name):
         raise MalformedHostError("the Host header holds a label that is no label of DNS")
-    return name
+    return name, digits
 
 
 def _is_port(digits: str | None) -> bool:
@@ -135,20 +127,21 @@ def _checked(base_domains: Iterable[str]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=CACHED_HOSTS)
+def _is_below(name: str, bases: tuple[str, ...]) -> bool:
+    return name not in bases and name.endswith(tuple(f".{base}" for base in bases))
+
+
+@lru_cache(maxsize=CACHED_HOSTS)
 def _subdomain(name: str, bases: tuple[str, ...]) -> TenantKey | None:
-    """Return the key below the longest base that *name* is under; None where it is under none."""
-    for base in sorted(bases, key=len, reverse=True):
-        if name == base:
-            return None
-        if name.endswith(f".{base}"):
-            label = name.removesuffix(f".{base}")
-            if not identifiers.is_slug(label) or identifiers.is_reserved(label):
-                raise UnknownTenantError(f"{label!r} is no tenant's slug")
-            return TenantKey(KeyKind.SLUG, label)
-    return None
+    """Return the key below the longest base that *name* is under; None: it names no tenant."""
+    base = max((base for base in bases if name.endswith(f".{base}")), key=len)
+    label = name.removesuffix(f".{base}")
+    if not identifiers.is_slug(label):
+        raise UnknownTenantError(f"{label!r} is no tenant's slug")
+    return None if identifiers.is_reserved(label) else TenantKey(KeyKind.SLUG, label, of_host=True)
 
 
 def _custom(name: str, bases: tuple[str, ...]) -> TenantKey:
     if name in bases or "." not in name or ":" in name or name.rsplit(".", 1)[1].isdigit():
         raise MisdirectedHostError(f"{name!r} is an address or a base domain, never a tenant's")
-    return TenantKey(KeyKind.DOMAIN, name)
+    return TenantKey(KeyKind.DOMAIN, name, of_host=True)
