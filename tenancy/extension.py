@@ -14,6 +14,7 @@ from tenancy import asgi, preflight, readiness, registry, resolvers, shutdown, t
 from tenancy import settings as settings_module
 from tenancy.errors import NotStartedError, TenancyError, TenantReadOnlyError
 from tenancy.hooks import Hooks
+from tenancy.jobs import Jobs
 from tenancy.pool import Init, Pool
 from tenancy.readiness import Readiness
 from tenancy.registry import Registry
@@ -30,7 +31,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 RESTART_SECONDS = 1.0
 
 
-class Tenancy:
+class Tenancy(Jobs):
     """Tenants of one database, for one process: resolver, registry, pool and gate.
 
     Use it as an application's extension (`init_app`), around any ASGI application (`middleware`),
