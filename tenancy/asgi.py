@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tenancy import tenant
 from tenancy.errors import MalformedHostError, MalformedTargetError, TenancyError
-from tenancy.problems import problem
+from tenancy.problems import POLICY_VIOLATION, problem
 from tenancy.tenant import Tenant
 
 Scope = MutableMapping[str, Any]
@@ -20,8 +20,6 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Resolve = Callable[[Scope], Awaitable[Tenant]]
 Hook = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[tuple[int, bytes]]]
-
-POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 
 
 class Front:

@@ -6,7 +6,15 @@ from http import HTTPStatus
 from typing import Any
 
 import asyncpg
-from quart import Quart, Response, current_app, request, websocket
+from quart import (
+    Quart,
+    Response,
+    current_app,
+    got_websocket_exception,
+    has_websocket_context,
+    request,
+    websocket,
+)
 
 from tenancy import asgi, shutdown, tenant
 from tenancy.errors import TenancyError
@@ -47,6 +55,7 @@ class Hooks:
         app.after_serving(stop)
         app.before_request(self._admit_request)
         app.before_websocket(self._admit_websocket)
+        got_websocket_exception.connect(_note_failure, app)
         for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             app.register_error_handler(kind, _answer)
 
@@ -69,11 +78,19 @@ class Hooks:
 
 async def _answer(error: Exception) -> Response:
     answer = problem(error)
+    if has_websocket_context():
+        await _note_failure(current_app, error)
     if answer.code == TenancyError.code:
         raise error  # none of ours after all: the framework logs it and answers 500
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s: %s", answer.code, error if isinstance(error, TenancyError) else type(error))
     return answered(answer)
+
+
+async def _note_failure(_: object, exception: Exception) -> None:
+    """Let the websocket be closed with what became of it; Quart says that all is well."""
+    scope: Any = websocket.scope
+    scope[shutdown.PROBLEM] = problem(exception)
 
 
 def answered(answer: Problem, headers: Iterable[tuple[str, str]] = ()) -> Response:
