@@ -6,6 +6,7 @@ schema, and to its tenant's role, by the server itself.
 
 from typing import TYPE_CHECKING
 
+from tenancy.envelope import Envelope
 from tenancy.errors import TenancyError
 from tenancy.resolvers import (
     by_domain,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tenancy.extension import Tenancy
 
 __all__ = [
+    "Envelope",
     "Isolation",
     "Settings",
     "State",

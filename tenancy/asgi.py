@@ -16,7 +16,7 @@ from tenancy.errors import (
     MisdirectedHostError,
     TenancyError,
 )
-from tenancy.problems import problem
+from tenancy.problems import POLICY_VIOLATION, problem
 from tenancy.tenant import Serving, Tenant
 
 Scope = MutableMapping[str, Any]
@@ -48,8 +48,6 @@ class Resolved:
     principal: Any = None
     prefix: str = ""
 
-
-POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 
 # A framework may not even be able to read such a request.
 _NEVER_DEFERRED = (MalformedHostError, MalformedTargetError)

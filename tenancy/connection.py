@@ -19,6 +19,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
+from tenancy import lent
 from tenancy.identifiers import literal
 from tenancy.settings import StatementCache
 from tenancy.shapes import Shapes, Uses, keys
@@ -64,7 +65,7 @@ class Entry:
     guard: str = ""
 
 
-class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
+class ForgetfulConnection(lent.LendingConnection):
     """A connection that one tenant after another uses, and that keeps nothing of either.
 
     Attributes:
@@ -184,7 +185,8 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         self._clean = self._untouched = False
         if not args and not (_PLAIN.match(query) and ";" not in query):
             self.may_have_prepared = True
-        result: str = await super().execute(query, *args, timeout=timeout)
+        with lent.told:
+            result: str = await super().execute(query, *args, timeout=timeout)
         return result
 
     async def _get_statement(

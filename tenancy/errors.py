@@ -7,6 +7,8 @@ other tenant's name can reach a client (RFC 9457).
 
 from typing import ClassVar
 
+import asyncpg
+
 
 class TenancyError(Exception):
     """Base of all errors of this package.
@@ -26,6 +28,15 @@ class TenancyError(Exception):
     retry_after_seconds: ClassVar[int | None] = None
     headers: tuple[tuple[str, str], ...] = ()
     exit_code: ClassVar[int] = 1
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same job may succeed later and may simply run again: it has saved nothing.
+
+        Of the transaction that raised it; what the job had committed before stays. Not so after an
+        unknown COMMIT: who runs that again must look first.
+        """
+        return self.retry_after_seconds is not None
 
 
 # Names and settings
@@ -171,6 +182,11 @@ class TenantSuspendedError(TenancyError):
     status = 403
     title = "This account is suspended."
 
+    @property
+    def retryable(self) -> bool:
+        """It may be active again by then."""
+        return True
+
 
 class TenantReadOnlyError(TenancyError):
     """The tenant exists and may only be read."""
@@ -238,6 +254,39 @@ class NestedTransactionError(TenancyError):
     """A task that holds a tenant's transaction asked for a second one."""
 
     code = "nested_transaction"
+
+
+# What outlives a request
+
+
+class BlockEndedError(TenancyError, asyncpg.InterfaceError):  # type: ignore[misc]
+    """A connection, or what was made of it, was used after its block had ended."""
+
+    code = "block_ended"
+
+
+class ConnectionBusyError(TenancyError, asyncpg.InterfaceError):  # type: ignore[misc]
+    """Two tasks used one connection at the same time."""
+
+    code = "connection_busy"
+
+
+class OtherLoopError(TenancyError, RuntimeError):
+    """The connections were used from another event loop than the one that opened them."""
+
+    code = "other_event_loop"
+
+
+class MissingEnvelopeError(TenancyError):
+    """A job was run without the envelope that says for which tenant."""
+
+    code = "missing_envelope"
+
+
+class InvalidEnvelopeError(TenancyError, ValueError):
+    """A job's envelope is none of ours, or its signature is wrong."""
+
+    code = "invalid_envelope"
 
 
 # The database and the transaction

@@ -20,6 +20,7 @@ from tenancy.errors import (
     TenantReadOnlyError,
 )
 from tenancy.hooks import Hooks
+from tenancy.jobs import Jobs
 from tenancy.pool import Init, Pool
 from tenancy.readiness import Readiness
 from tenancy.registry import Registry
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 RESTART_SECONDS = 1.0
 
 
-class Tenancy(Marks):
+class Tenancy(Marks, Jobs):
     """Tenants of one database, for one process: resolver, registry, pool and gate.
 
     Use it as an application's extension (`init_app`), around any ASGI application (`middleware`),

@@ -6,7 +6,16 @@ from http import HTTPStatus
 from typing import Any
 
 import asyncpg
-from quart import Quart, Request, Response, Websocket, current_app
+from quart import (
+    Quart,
+    Request,
+    Response,
+    Websocket,
+    current_app,
+    got_websocket_exception,
+    has_websocket_context,
+    websocket,
+)
 from quart.globals import request_ctx, websocket_ctx
 from werkzeug.exceptions import NotFound
 
@@ -64,6 +73,7 @@ class Hooks:
         app.before_websocket_funcs[None].insert(0, self._admit_websocket)
         if bind_sessions:
             app.after_request_funcs[None].insert(0, sessions.bind)
+        got_websocket_exception.connect(_note_failure, app)
         for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             app.register_error_handler(kind, _answer)
 
@@ -128,11 +138,19 @@ def _check_place(serving: tenant.Serving, audience: Audience, *, is_view: bool) 
 
 async def _answer(error: Exception) -> Response:
     answer = problem(error)
+    if has_websocket_context():
+        await _note_failure(current_app, error)
     if answer.code == TenancyError.code:
         raise error  # none of ours after all: the framework logs it and answers 500
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s: %s", answer.code, error if isinstance(error, TenancyError) else type(error))
     return answered(answer)
+
+
+async def _note_failure(_: object, exception: Exception) -> None:
+    """Let the websocket be closed with what became of it; Quart says that all is well."""
+    scope: Any = websocket.scope
+    scope[shutdown.PROBLEM] = problem(exception)
 
 
 def answered(answer: Problem, headers: Iterable[tuple[str, str]] = ()) -> Response:

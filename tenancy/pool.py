@@ -11,11 +11,13 @@ from typing import Any, Self
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from tenancy import lent
 from tenancy.connection import Entry, ForgetfulConnection, discard, give_back, take
 from tenancy.errors import (
     DatabaseSetupError,
     DatabaseUnavailableError,
     NotStartedError,
+    OtherLoopError,
     PoolExhaustedError,
 )
 from tenancy.faults import LOST, connecting, reason
@@ -43,6 +45,7 @@ class Pool:
         self._pool = pool
         self._acquire_timeout_seconds = settings.pool_acquire_timeout_seconds
         self._max_served = settings.pool_max_schemas
+        self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def open(cls, settings: Settings, init: Init | None = None) -> Self:
@@ -153,6 +156,8 @@ class Pool:
         except Exception:  # noqa: BLE001 - what was to be saved is saved, or was reported
             _log.warning("a connection could not be reset and is closed", exc_info=True)
             discard(conn)
+        finally:
+            lent.end(conn)
 
     async def close(self) -> None:
         """Wait a little for connections in use, then close them all."""
@@ -173,7 +178,14 @@ class Pool:
         return int(self._pool.get_idle_size())
 
     def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._acquire_timeout_seconds
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # asyncpg would write to the socket from this thread as well
+            raise OtherLoopError(
+                "these connections belong to another event loop: from a thread, use "
+                "asyncio.run_coroutine_threadsafe(work(), loop), which takes the tenant along; "
+                "for a loop of its own, start a Tenancy of its own"
+            )
+        return loop.time() + self._acquire_timeout_seconds
 
     async def _acquire(self, deadline: float) -> PoolConnectionProxy:
         remaining = max(deadline - asyncio.get_running_loop().time(), 0.001)

@@ -6,12 +6,19 @@ Nothing of the exception's own words leaves the process.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 import asyncpg
 
 from tenancy.errors import TenancyError
 
 MEDIA_TYPE = "application/problem+json"
+
+# Codes of a websocket's end (RFC 6455, section 7.4.1, and IANA's registry beside it).
+POLICY_VIOLATION = 1008
+INTERNAL_ERROR = 1011
+SERVICE_RESTART = 1012
+TRY_AGAIN_LATER = 1013
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,13 @@ class Problem:
         members = {"title": self.title, "status": self.status, "code": self.code}
         named = {"errors": list(self.errors)} if self.errors else {}
         return json.dumps({"type": "about:blank", **members, **named}).encode()
+
+    @property
+    def close_code(self) -> int:
+        """The code that an open websocket is closed with; its reason is our own code."""
+        if self.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return POLICY_VIOLATION
+        return INTERNAL_ERROR if self.retry_after_seconds is None else TRY_AGAIN_LATER
 
     @property
     def headers(self) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from tenancy.errors import InvalidIdentifierError, SettingsError
 PREFIX = "TENANCY_"
 TEST_PREFIX = "TENANCY_TEST_"  # read by the test suite, not by us
 ENV_FILE = ".env"
+MIN_KEY_LENGTH = 32
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -132,12 +133,17 @@ class Settings(BaseSettings):
     registry_max_entries: int = Field(
         default=20_000, ge=1, description="Names kept in memory, known and unknown, per process."
     )
+    envelope_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="Keys, separated by commas, that sign the envelopes of jobs: the first one "
+        "signs, any is accepted. Unset: they are not signed.",
+    )
     require_durability: bool = Field(
         default=True,
         description="Refuse to start on a server with fsync or full_page_writes off.",
     )
 
-    @field_validator("base_domains", "operator_hosts", mode="before")
+    @field_validator("base_domains", "operator_hosts", "envelope_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -152,6 +158,15 @@ class Settings(BaseSettings):
             if not identifiers.is_host_name(name):
                 raise ValueError("each must be a host name such as example.com, without a port")
         return names
+
+    @field_validator("envelope_keys")
+    @classmethod
+    def _long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < MIN_KEY_LENGTH for key in keys):
+            raise ValueError(
+                f"each must be at least {MIN_KEY_LENGTH} characters long: openssl rand -hex 32"
+            )
+        return keys
 
     @field_validator("shared_schema")
     @classmethod

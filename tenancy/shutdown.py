@@ -1,6 +1,7 @@
 """What must end, and what must not, when the server is told to stop."""
 
 import asyncio
+import logging
 import multiprocessing
 import signal
 import threading
@@ -11,11 +12,20 @@ from typing import Any
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
 from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
 
-from tenancy import tenant
+from tenancy import tenant, transaction
 from tenancy.asgi import refuse
 from tenancy.errors import CommitUnknownError, ShuttingDownError, TenancyError
+from tenancy.problems import SERVICE_RESTART, Problem
+
+_log = logging.getLogger(__name__)
 
 CANCEL_TIMEOUT_SECONDS = 5.0
+
+# In the scope of a websocket: why its view has ended.
+PROBLEM = "tenancy.problem"
+
+_holding_paths: set[str] = set()
+MAX_HOLDING_PATHS = 100
 
 
 class _Ending:
@@ -74,6 +84,9 @@ class HTTPConnection(_Ending, ASGIHTTPConnection):
 
         async def answer(message: ASGISendEvent) -> None:
             self._answering = True
+            block = transaction.open_block.get()
+            if block is not None and block.is_mine():
+                _warn_of_holding(self.scope["path"])
             await send(message)
 
         try:
@@ -99,12 +112,40 @@ class WebsocketConnection(_Ending, ASGIWebsocketConnection):
             await super().handle_websocket(*args)
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """As Quart's, but for a cancellation."""
+        """As Quart's, but for a cancellation, and for the code it closes with after an error."""
+        scope: Any = self.scope
+
+        async def answer(message: Any) -> None:
+            if message["type"] == "websocket.close" and PROBLEM in scope:
+                ended_by: Problem = scope[PROBLEM]  # Quart's own code says that all is well
+                message = {**message, "code": ended_by.close_code, "reason": ended_by.code}
+            await send(message)
+
         try:
-            await super().__call__(receive, send)
+            await super().__call__(receive, answer)
         except asyncio.CancelledError:
             await self._end_children()
+            if self._accepted and not self._closed:
+                await send(
+                    {
+                        "type": "websocket.close",
+                        "code": SERVICE_RESTART,
+                        "reason": ShuttingDownError.code,
+                    }
+                )
             raise
+
+
+def _warn_of_holding(path: str) -> None:
+    """Say once of each path that its stream holds a connection for as long as clients read."""
+    if path not in _holding_paths and len(_holding_paths) < MAX_HOLDING_PATHS:
+        _holding_paths.add(path)
+        _log.warning(
+            "%s sends its answer from inside tenancy.transaction(): each client holds a connection "
+            "of the pool for as long as it reads, and hears of what is not committed yet; let the "
+            "stream open a block for each step",
+            path,
+        )
 
 
 def _cancellation() -> TenancyError:

@@ -1,7 +1,10 @@
 """What a tenant is, and which one this task serves."""
 
+import asyncio
+import logging
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +12,12 @@ from typing import Any
 from uuid import UUID
 
 from tenancy.errors import NoTenantError, ShuttingDownError, TenancyError, TenantMismatchError
+
+_log = logging.getLogger(__name__)
+
+# Work that a request leaves behind is done by then; what still runs is a worker that one request
+# happened to start, and that would serve its tenant for ever.
+LINGERING_SECONDS = 300.0
 
 
 class State(StrEnum):
@@ -55,6 +64,10 @@ class Serving:
         commit_sent: whether a COMMIT was sent for it. Then a cancelled request can no longer be
             answered "nothing was saved".
         refused: whether it was answered so. Then nothing it has left running may commit.
+        ended_at: when it was answered, in seconds of the monotonic clock; None: not yet.
+        outer: the request inside which this one is served, as a job that is run at once; what is
+            committed here is committed for both.
+        detached_by: the task that has put its tenant aside, to start others without one.
     """
 
     tenant: Tenant | None
@@ -63,6 +76,9 @@ class Serving:
     principal: Any = None
     commit_sent: bool = False
     refused: bool = False
+    ended_at: float | None = None
+    outer: "Serving | None" = None
+    detached_by: "asyncio.Task[object] | None" = None
 
 
 _serving: ContextVar[Serving | None] = ContextVar("tenancy.serving", default=None)
@@ -77,12 +93,37 @@ def serving(
     principal: object = None,
 ) -> Iterator[Serving]:
     """Serve *tenant* in this task, and in those it spawns, until the block ends."""
-    request = Serving(tenant, refusal, operator, principal)
+    request = Serving(tenant, refusal, operator, principal, outer=_serving.get())
     token = _serving.set(request)
     try:
         yield request
     finally:
+        request.ended_at = time.monotonic()
+        with suppress(ValueError):  # a generator ended in another context, which has another value
+            _serving.reset(token)
+
+
+@contextmanager
+def detached() -> Iterator[None]:
+    """Serve nobody inside the block, so that the tasks it starts serve nobody.
+
+    A task copies the context it is started in. A worker, a cache or a listener that the first
+    request starts, and that lives on, would serve that request's tenant for ever.
+
+    For starting tasks alone: the task that is in the block opens no tenant's transaction in it.
+    """
+    token = _serving.set(Serving(None, detached_by=_this_task()))
+    try:
+        yield
+    finally:
         _serving.reset(token)
+
+
+def _this_task() -> "asyncio.Task[object] | None":
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # a thread that runs no event loop
+        return None
 
 
 def refusal() -> TenancyError | None:
@@ -103,10 +144,11 @@ def sending_commit() -> None:
         ShuttingDownError: the client was told already that nothing was saved.
     """
     request = _serving.get()
-    if request is not None:
+    while request is not None:
         if request.refused:
             raise ShuttingDownError("the request was refused at shutdown: nothing is saved")
         request.commit_sent = True
+        request = request.outer
 
 
 def refuse_commits() -> bool:
@@ -127,9 +169,26 @@ def current() -> Tenant:
     request = _serving.get()
     if request is None or request.tenant is None:
         raise NoTenantError(
-            "no tenant is being served here: name one, as in tenancy.transaction('acme')"
+            "no tenant is being served here: name one, as in tenancy.transaction('acme'), or serve "
+            "one, as in tenancy.serving('acme'); a thread knows its request's tenant if it was "
+            "started by asyncio.to_thread"
         )
+    if request.ended_at is not None:
+        _watch(request, request.tenant)
     return request.tenant
+
+
+def _watch(request: Serving, tenant: Tenant) -> None:
+    """Say once of a task that lives on that it serves the tenant it was started for."""
+    seconds = time.monotonic() - (request.ended_at or 0)
+    if seconds > LINGERING_SECONDS:
+        request.ended_at = None
+        _log.warning(
+            "a task still serves tenant %r, %.0f s after the end of the request it was started in: "
+            "if it works for every tenant, start it inside `with tenancy.detached()`",
+            tenant.slug,
+            seconds,
+        )
 
 
 def admit(tenant: Tenant) -> Tenant:
@@ -137,12 +196,20 @@ def admit(tenant: Tenant) -> Tenant:
 
     Raises:
         TenantMismatchError: a request resolved for one tenant asks for another.
+        NoTenantError: this task has put its tenant aside, by `detached`.
     """
     request = _serving.get()
-    served = request.tenant if request is not None else None
-    if served is not None and served.id != tenant.id:
+    if request is None:
+        return tenant
+    if request.tenant is not None and request.tenant.id != tenant.id:
         raise TenantMismatchError(
-            "this request serves one tenant and asked for a transaction of another: "
-            "do that outside of requests, in a job or a script"
+            "this request serves one tenant and asked for a transaction of another: do that "
+            "outside of requests, in a job or a script; a worker that a request has started, and "
+            "that works for every tenant, is started inside `with tenancy.detached()`"
+        )
+    if request.detached_by is not None and request.detached_by is _this_task():
+        raise NoTenantError(
+            "tenancy.detached() is for starting tasks that outlive this one: let such a task open "
+            "the transaction"
         )
     return tenant

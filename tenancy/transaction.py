@@ -35,9 +35,12 @@ class _Block:
     task: "asyncio.Task[object] | None"
     is_open: bool = True
 
+    def is_mine(self) -> bool:
+        return self.is_open and self.task is asyncio.current_task()
+
 
 # A task that a block spawns inherits the value, but is not its task, and may open one of its own.
-_block: ContextVar[_Block | None] = ContextVar("tenancy.block", default=None)
+open_block: ContextVar[_Block | None] = ContextVar("tenancy.block", default=None)
 
 
 class Transaction:
@@ -63,15 +66,14 @@ class Transaction:
         self._scope = scope
 
     async def __aenter__(self) -> PoolConnectionProxy:
-        task = asyncio.current_task()
-        outer = _block.get()
-        if outer is not None and outer.is_open and outer.task is task:
+        outer = open_block.get()
+        if outer is not None and outer.is_mine():
             raise NestedTransactionError(
                 "this task holds a transaction already: conn.transaction() gives it a savepoint"
             )
         self._conn = await self._pool.enter(self._scope.entry())
-        self._block = _Block(task)
-        _block.set(self._block)
+        self._block = _Block(asyncio.current_task())
+        open_block.set(self._block)
         return self._conn
 
     async def __aexit__(
@@ -84,8 +86,7 @@ class Transaction:
                 raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
         finally:
             self._block.is_open = False
-            # Rolls back what was not committed; closes what is in doubt.
-            await self._pool.release(self._conn)
+            await self._pool.release(self._conn)  # rolls back what was not committed or is in doubt
 
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:

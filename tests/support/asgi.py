@@ -15,11 +15,14 @@ class Answer:
 
 
 async def call(
-    app: Any, headers: Sequence[tuple[bytes, bytes]], path: str = "/", method: str = "GET"
+    app: Any,
+    headers: Sequence[tuple[bytes, bytes]],
+    path: str = "/",
+    method: str = "GET",
+    sent: list[Any] | None = None,
 ) -> Answer:
-    """Send one request without a body; collect the whole answer."""
-    sent: list[Any] = []
-
+    """Send one request without a body; collect the whole answer, its messages in *sent*."""
+    sent = [] if sent is None else sent
     bodies: list[dict[str, Any]] = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> dict[str, Any]:

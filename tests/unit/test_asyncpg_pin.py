@@ -1,13 +1,16 @@
-"""The names of asyncpg's own that tenancy/connection.py leans on."""
+"""The names of asyncpg's own that tenancy/connection.py and tenancy/lent.py lean on."""
 
 import asyncio
 import inspect
+from typing import Any
 
 import asyncpg
 import pytest
+from asyncpg import connresource, cursor, pool, prepared_stmt
 from asyncpg.pool import PoolConnectionHolder, PoolConnectionProxy, _PoolConnectionHolderQueue
 from asyncpg.transaction import Transaction
 
+from tenancy import lent
 from tenancy.connection import ForgetfulConnection
 
 OVERRIDDEN = [
@@ -63,3 +66,37 @@ def test_every_way_to_send_sql_is_one_we_watch() -> None:
     assert source.count("self._protocol.prepare(") == 1  # in _get_statement
     assert source.count("self._protocol.copy_out(") == 1  # in _copy_out
     assert source.count("self._protocol.query(") == 2  # in execute, logged and not
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names"),
+    [
+        (lent.LendingConnection, asyncpg.Connection,
+         ["_prepare", "cursor", "transaction", "_copy_out", "_copy_in"]),
+        (lent._Lent, connresource.ConnectionResource, ["_check_conn_validity"]),
+        (lent._Savepoint, Transaction, []),
+        (lent._Statement, prepared_stmt.PreparedStatement,
+         ["cursor", "_PreparedStatement__do_execute"]),
+        (lent._Cursors, cursor.CursorFactory, ["__aiter__", "__await__"]),
+        (lent._Cursor, cursor.Cursor, ["_exec", "forward"]),
+        (lent._CursorIterator, cursor.CursorIterator, ["__anext__"]),
+    ],
+)  # fmt: skip
+def test_what_a_block_lends_is_overridden_where_it_is(
+    ours: Any, theirs: Any, names: list[str]
+) -> None:
+    own = {name for name in vars(ours) if inspect.isfunction(getattr(ours, name))} - {"__init__"}
+    assert own == set(names)
+    assert all(hasattr(theirs, name) for name in names)
+
+
+def test_what_a_block_lends_can_change_its_class() -> None:
+    """asyncpg makes them; an instance dict or slots of its own in ours would forbid it."""
+    assert "PoolConnectionProxy(self, self._con)" in inspect.getsource(pool.PoolConnectionHolder)
+    assert "type(connection) is not PoolConnectionProxy" in inspect.getsource(pool.Pool.release)
+    source = inspect.getsource(connresource.ConnectionResource)
+    assert "self._con_release_ctr = connection._pool_release_ctr" in source
+    assert "with self._stmt_exclusive_section:" in inspect.getsource(asyncpg.Connection._execute)
+    for name, method in vars(PoolConnectionProxy).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            assert vars(lent._EndedConnection)[name] is not method
