@@ -161,8 +161,17 @@ class DatabaseSetupError(TenancyError):
     retry_after_seconds = 5
 
 
+class TenantBusyError(TenancyError):
+    """The tenant has as many requests at work as leaves room for others."""
+
+    code = "tenant_busy"
+    status = 503
+    title = "This account has too many requests at work."
+    retry_after_seconds = 1
+
+
 class PoolExhaustedError(TenancyError):
-    """No connection became free within the acquire timeout."""
+    """No connection became free within the acquire timeout, or too many requests wait for one."""
 
     code = "pool_exhausted"
     status = 503

@@ -22,6 +22,7 @@ FLOORS = {
     "problems": 2,
     "tenant": 2,
     "faults": 2,
+    "permits": 2,
     "exits": 3,
     "connection": 3,
     "pool": 4,
