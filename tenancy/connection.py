@@ -49,10 +49,12 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         """Whether it remembers nothing, so that `reset` has nothing to do."""
         return self._clean and not self._listeners and not self.is_closed()
 
-    async def enter(self, sql: str, *, readonly: bool, isolation: str | None, shape: str) -> None:
+    async def enter(
+        self, sql: str, *, readonly: bool, isolation: str | None, shape: str, timeout: float
+    ) -> None:
         """Begin a transaction by *sql*, in one round trip; see `pool.Entry`."""
         self._clean = False
-        await super().execute(sql)
+        await super().execute(sql, timeout=timeout)
         self._shape = shape
         self.may_have_prepared = False
         self._entered = True

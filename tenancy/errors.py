@@ -60,6 +60,15 @@ class InvalidDomainError(TenancyError, ValueError):
     title = "This domain cannot be used."
 
 
+class InvalidLimitError(TenancyError, ValueError):
+    """A limit that no tenant can be given."""
+
+    code = "invalid_limit"
+    exit_code = 2
+    status = 422
+    title = "This limit cannot be set."
+
+
 # From a request to its tenant
 
 

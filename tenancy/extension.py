@@ -181,9 +181,10 @@ class Tenancy:
             readonly=readonly or whose.state is State.READ_ONLY,
             isolation=isolation,
             shape=whose.version or "",
+            statement_timeout_seconds=self._statement_timeout_of(whose),
         )
         try:
-            async with transaction(self.pool, scope) as conn:
+            async with transaction(self.pool, scope, whose.limits.max_connections) as conn:
                 yield conn
         except asyncpg.ReadOnlySQLTransactionError as error:
             if whose.state is not State.READ_ONLY:
@@ -210,6 +211,10 @@ class Tenancy:
 
     def _role_of(self, whose: Tenant) -> str | None:
         return whose.schema if self.settings.isolation is Isolation.ROLE else None
+
+    def _statement_timeout_of(self, whose: Tenant) -> float | None:
+        own, most = whose.limits.statement_timeout_seconds, self.settings.statement_timeout_seconds
+        return own if own is not None and own < most else None
 
     @property
     def pool(self) -> Pool:

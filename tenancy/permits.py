@@ -142,7 +142,8 @@ class Permits:
             self.release(whose)
             granted = False
         if not granted:
-            of_tenant = share.held >= share.limit or (share.held > 0 and self._free > 0)
+            at_own_limit = share.limit <= share.held < self._size
+            of_tenant = at_own_limit or (share.held > 0 and self._free > 0)
             self._forget_if_idle(whose, share)
             raise self._refusal(
                 share, f"no connection within {self._timeout_seconds} s", of_tenant=of_tenant

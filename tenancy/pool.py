@@ -19,6 +19,7 @@ from tenancy.errors import (
     PoolExhaustedError,
 )
 from tenancy.faults import LOST, connecting, reason
+from tenancy.permits import Permits
 from tenancy.settings import Settings, variable
 
 _log = logging.getLogger(__name__)
@@ -52,11 +53,21 @@ class Entry:
 
 
 class Pool:
-    """The connections of one process."""
+    """The connections of one process.
 
-    def __init__(self, pool: asyncpg.Pool, acquire_timeout_seconds: float) -> None:
+    Attributes:
+        permits: to be acquired before `enter`, and released after `release`.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
-        self._acquire_timeout_seconds = acquire_timeout_seconds
+        self._acquire_timeout_seconds = settings.pool_acquire_timeout_seconds
+        self.permits = Permits(
+            settings.pool_max_size,
+            tenant_limit=settings.tenant_max_connections,
+            max_waiting=settings.pool_max_waiting,
+            timeout_seconds=settings.pool_acquire_timeout_seconds,
+        )
 
     @classmethod
     async def open(cls, settings: Settings, init: Init | None = None) -> Self:
@@ -80,20 +91,23 @@ class Pool:
                 command_timeout=settings.statement_timeout_seconds + 1,
                 server_settings=_session(settings),
             )
-        return cls(pool, settings.pool_acquire_timeout_seconds)
+        return cls(pool, settings)
 
-    async def enter(self, entry: Entry) -> PoolConnectionProxy:
+    async def enter(self, entry: Entry, deadline: float) -> PoolConnectionProxy:
         """Take a connection and begin a transaction on it; give it back by `release`.
 
         A pooled connection may have died idle: the way in is also the probe. Where it finds a dead
-        one nothing has run, so that one is closed and another taken, within the acquire timeout.
+        one nothing has run, so that one is closed and another taken, until the deadline.
+
+        Args:
+            entry: the way in.
+            deadline: loop time after which to give up.
 
         Raises:
-            PoolExhaustedError: all connections stayed busy for the acquire timeout.
+            PoolExhaustedError: all connections stayed busy until then.
             DatabaseUnavailableError: the server cannot be reached.
             DatabaseSetupError: it refuses the login, or the role to become.
         """
-        deadline = self._deadline()
         for tries_left in reversed(range(MAX_TRIES)):
             conn = await self._acquire(deadline)
             try:
@@ -102,6 +116,7 @@ class Pool:
                     readonly=entry.readonly,
                     isolation=entry.isolation,
                     shape=entry.shape,
+                    timeout=_remaining(deadline),
                 )
             except asyncio.CancelledError:
                 await self.release(conn)
@@ -192,12 +207,11 @@ class Pool:
         return asyncio.get_running_loop().time() + self._acquire_timeout_seconds
 
     async def _acquire(self, deadline: float) -> PoolConnectionProxy:
-        remaining = max(deadline - asyncio.get_running_loop().time(), 0.001)
         if self._pool.is_closing():
             raise NotStartedError("the pool is closed: the service is stopping")
         try:
             with connecting(_DATABASE_URL):
-                return await self._pool.acquire(timeout=remaining)
+                return await self._pool.acquire(timeout=_remaining(deadline))
         except DatabaseUnavailableError as error:
             if self.size < self._pool.get_max_size() or not _timed_out(error):
                 raise
@@ -249,6 +263,10 @@ def _lost(error: Exception) -> DatabaseUnavailableError:
     )
 
 
+def _remaining(deadline: float) -> float:
+    return max(deadline - asyncio.get_running_loop().time(), 0.001)
+
+
 def _timed_out(error: DatabaseUnavailableError) -> bool:
     return isinstance(error.__cause__, TimeoutError)
 
@@ -259,12 +277,13 @@ def _session(settings: Settings) -> dict[str, str]:
         "application_name": "tenancy",
         "search_path": "",
         "synchronous_commit": "on",
-        "statement_timeout": _milliseconds(settings.statement_timeout_seconds),
-        "idle_in_transaction_session_timeout": _milliseconds(
+        "statement_timeout": milliseconds(settings.statement_timeout_seconds),
+        "idle_in_transaction_session_timeout": milliseconds(
             settings.idle_in_transaction_timeout_seconds
         ),
     }
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """Return *seconds* as PostgreSQL's settings count them; never 0, which is none at all."""
     return str(max(1, round(seconds * 1000)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from tenancy import limits
 from tenancy.errors import (
     DatabaseSetupError,
     MisdirectedHostError,
@@ -24,7 +25,7 @@ from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant
 
 _SELECT = """
-    SELECT t.id, t.slug, t.schema_name, t.state, c.version
+    SELECT t.id, t.slug, t.schema_name, t.state, c.version, t.settings::pg_catalog.text AS settings
     FROM tenancy.tenants t
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) t.schema_name
     LEFT JOIN tenancy.checkpoints c ON c.schema_oid OPERATOR(pg_catalog.=) n.oid
@@ -139,4 +140,11 @@ def servable(tenant: Tenant) -> Tenant:
 
 
 def _tenant(row: asyncpg.Record) -> Tenant:
-    return Tenant(row["id"], row["slug"], row["schema_name"], State(row["state"]), row["version"])
+    return Tenant(
+        row["id"],
+        row["slug"],
+        row["schema_name"],
+        State(row["state"]),
+        row["version"],
+        limits.read(row["settings"], row["slug"]),
+    )

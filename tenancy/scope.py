@@ -7,7 +7,7 @@ from typing import Literal
 
 from tenancy.connection import FORGET, reseed
 from tenancy.identifiers import literal, quoted
-from tenancy.pool import Entry
+from tenancy.pool import Entry, milliseconds
 
 IsolationLevel = Literal["read_committed", "repeatable_read", "serializable"]
 
@@ -30,6 +30,7 @@ class Scope:
         readonly: the server refuses writes.
         isolation: of the transaction; None: the server's default.
         shape: version of the tables; see `pool.Entry`.
+        statement_timeout_seconds: of each statement; None: the session's own.
         marker: new in every transaction, so that a block's own ``COMMIT; BEGIN`` is noticed.
     """
 
@@ -38,12 +39,16 @@ class Scope:
     readonly: bool = False
     isolation: IsolationLevel | None = None
     shape: str = ""
+    statement_timeout_seconds: float | None = None
     marker: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def entry(self) -> Entry:
         """The way in."""
         mode = f"{_LEVELS[self.isolation]}{' READ ONLY' if self.readonly else ''}"
-        sql = f"BEGIN{mode}; {_entry(self.schemas, self.role)}{literal(self.marker)}"
+        sql = (
+            f"BEGIN{mode}; {_entry(self.schemas, self.role, self.statement_timeout_seconds)}"
+            f"{literal(self.marker)}"
+        )
         return Entry(sql, self.readonly, self.isolation, self.shape)
 
     def exit(self, also: str = "") -> str:
@@ -65,11 +70,14 @@ class Scope:
 
 
 @lru_cache(maxsize=10_000)
-def _entry(schemas: tuple[str, ...], role: str | None) -> str:
+def _entry(schemas: tuple[str, ...], role: str | None, timeout_seconds: float | None) -> str:
     """Return what follows BEGIN, up to the marker."""
     path = ", ".join((*map(quoted, schemas), "pg_temp"))
     become = f"SET LOCAL ROLE {quoted(role)}; " if role else ""
-    return f"SET LOCAL search_path = {path}; {become}SET LOCAL tenancy.scope = "
+    # A number, not a text: what is in the registry's row never reaches SQL as it is.
+    timeout = "" if timeout_seconds is None else milliseconds(timeout_seconds)
+    limit = f"SET LOCAL statement_timeout = {timeout}; " if timeout else ""
+    return f"SET LOCAL search_path = {path}; {limit}{become}SET LOCAL tenancy.scope = "
 
 
 @lru_cache(maxsize=10_000)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from tenancy import limits
 from tenancy.errors import NoTenantError, ShuttingDownError, TenancyError, TenantMismatchError
+from tenancy.limits import Limits
 
 
 class State(StrEnum):
@@ -31,6 +33,7 @@ class Tenant:
         state: decides whether and how requests are served.
         version: checkpoint of the schema, the version of the last migration applied; None: none
         was.
+        limits: what it may use, less than others.
     """
 
     id: UUID
@@ -38,6 +41,7 @@ class Tenant:
     schema: str
     state: State = State.ACTIVE
     version: str | None = None
+    limits: Limits = limits.NONE
 
 
 @dataclass(slots=True, eq=False)

@@ -43,14 +43,18 @@ _block: ContextVar[_Block | None] = ContextVar("tenancy.block", default=None)
 
 
 @asynccontextmanager
-async def transaction(pool: Pool, scope: Scope) -> AsyncIterator[PoolConnectionProxy]:
+async def transaction(
+    pool: Pool, scope: Scope, max_connections: int | None = None
+) -> AsyncIterator[PoolConnectionProxy]:
     """Yield a connection inside one transaction within *scope*; commit when the block ends.
 
     An exception out of the block, a cancellation too, rolls back. The connection is asyncpg's own;
     after the block it raises asyncpg.InterfaceError; ``conn.transaction()`` inside is a savepoint.
+    The permit to use one goes by the scope's first schema, which may hold *max_connections*.
 
     Raises:
         NestedTransactionError: this task is inside such a block already.
+        TenantBusyError: this tenant has as many at work as it may; nothing has run.
         PoolExhaustedError, DatabaseUnavailableError, DatabaseSetupError: nothing has run.
         TransactionFailedError: a statement failed and its error was swallowed; nothing is saved.
         ScopeBrokenError: the block committed, changed path or role or touched PREPAREd statements
@@ -65,19 +69,23 @@ async def transaction(pool: Pool, scope: Scope) -> AsyncIterator[PoolConnectionP
             "this task holds a transaction already: use conn.transaction() for a savepoint, "
             "or end the outer block first"
         )
-    conn = await pool.enter(scope.entry())
-    block = _Block(task)
-    _block.set(block)
+    deadline = await pool.permits.acquire(scope.schemas[0], max_connections)
     try:
-        yield conn
-        await _commit(conn, scope)
-    except LOST as error:
-        if not is_gone(conn):
-            raise
-        raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
+        conn = await pool.enter(scope.entry(), deadline)
+        block = _Block(task)
+        _block.set(block)
+        try:
+            yield conn
+            await _commit(conn, scope)
+        except LOST as error:
+            if not is_gone(conn):
+                raise
+            raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
+        finally:
+            block.is_open = False
+            await pool.release(conn)  # rolls back what was not committed; closes what is in doubt
     finally:
-        block.is_open = False
-        await pool.release(conn)  # rolls back what was not committed; closes what is in doubt
+        pool.permits.release(scope.schemas[0])
 
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:
