@@ -179,6 +179,13 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         super().add_termination_listener(callback)
 
 
+def discard_idle(pool: asyncpg.Pool) -> None:
+    """Close those of *pool* that nobody uses, because the server they lead to is gone."""
+    for holder in pool._holders:
+        if holder.is_idle():
+            holder.terminate()
+
+
 def reseed() -> str:
     """Return SQL after which random() no longer follows the seed that a tenant has set."""
     return f"pg_catalog.setseed({random.random():.12f})"  # noqa: S311 - PostgreSQL's is no secret

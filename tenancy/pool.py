@@ -11,7 +11,7 @@ from typing import Any, Self
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from tenancy.connection import ForgetfulConnection, discard, give_back
+from tenancy.connection import ForgetfulConnection, discard, discard_idle, give_back
 from tenancy.errors import (
     DatabaseSetupError,
     DatabaseUnavailableError,
@@ -19,6 +19,7 @@ from tenancy.errors import (
     PoolExhaustedError,
 )
 from tenancy.faults import LOST, connecting, reason
+from tenancy.outage import ASKING_SECONDS, Outage
 from tenancy.permits import Permits
 from tenancy.settings import Settings, variable
 
@@ -61,6 +62,7 @@ class Pool:
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
+        self._outage = Outage()
         self._acquire_timeout_seconds = settings.pool_acquire_timeout_seconds
         self.permits = Permits(
             settings.pool_max_size,
@@ -123,6 +125,7 @@ class Pool:
                 raise
             except LOST as error:
                 discard(conn)
+                self._suspect(error, tries_left)
                 if not tries_left:
                     raise _lost(error) from error
             except (
@@ -151,9 +154,12 @@ class Pool:
         for tries_left in reversed(range(MAX_TRIES)):
             try:
                 async with self.connection(deadline) as conn:
-                    rows: Sequence[asyncpg.Record] = await conn.fetch(sql, *args)
+                    rows: Sequence[asyncpg.Record] = await conn.fetch(
+                        sql, *args, timeout=_remaining(deadline)
+                    )
                     return rows
             except LOST as error:
+                self._suspect(error, tries_left)
                 if not tries_left:
                     raise _lost(error) from error
             except asyncpg.QueryCanceledError as error:
@@ -206,14 +212,33 @@ class Pool:
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._acquire_timeout_seconds
 
+    def _suspect(self, error: Exception, tries_left: int) -> None:
+        """Close the idle connections too if *error* says that they are all dead.
+
+        One may have been ended by itself. Two in a row, or one that does not answer at all: the
+        server has restarted, or cannot be reached, and the last try must not meet a third.
+        """
+        no_answer = isinstance(error, TimeoutError)
+        if no_answer:
+            self._outage.begin(refused=False)
+        if no_answer or tries_left <= 1:
+            discard_idle(self._pool)
+
     async def _acquire(self, deadline: float) -> PoolConnectionProxy:
         if self._pool.is_closing():
             raise NotStartedError("the pool is closed: the service is stopping")
+        if self._outage.is_on and not self.idle and self.size < self._pool.get_max_size():
+            with self._outage.asking():
+                return await self._take(min(_remaining(deadline), ASKING_SECONDS))
+        return await self._take(_remaining(deadline))
+
+    async def _take(self, timeout_seconds: float) -> PoolConnectionProxy:
         try:
             with connecting(_DATABASE_URL):
-                return await self._pool.acquire(timeout=_remaining(deadline))
+                return await self._pool.acquire(timeout=timeout_seconds)
         except DatabaseUnavailableError as error:
             if self.size < self._pool.get_max_size() or not _timed_out(error):
+                self._outage.begin(refused=not _timed_out(error))
                 raise
             raise PoolExhaustedError(
                 f"no connection became free within {self._acquire_timeout_seconds} s: all "

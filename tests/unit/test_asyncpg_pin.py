@@ -4,7 +4,7 @@ import inspect
 
 import asyncpg
 import pytest
-from asyncpg.pool import PoolConnectionProxy
+from asyncpg.pool import PoolConnectionHolder, PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
 from tenancy.connection import ForgetfulConnection
@@ -40,6 +40,9 @@ def test_the_state_that_is_set_exists() -> None:
     for name in ("_top_xact", "_listeners", "_log_listeners"):
         assert f"self.{name} = " in source
     assert "_con" in PoolConnectionProxy.__slots__
+    assert "self._holders = " in inspect.getsource(asyncpg.Pool)
+    assert inspect.isfunction(PoolConnectionHolder.is_idle)
+    assert inspect.isfunction(PoolConnectionHolder.terminate)
     assert list(inspect.signature(Transaction.__init__).parameters)[1:] == [
         "connection", "isolation", "readonly", "deferrable",
     ]  # fmt: skip

@@ -24,6 +24,7 @@ FLOORS = {
     "limits": 2,
     "faults": 2,
     "permits": 2,
+    "outage": 2,
     "exits": 3,
     "connection": 3,
     "pool": 4,
