@@ -3,12 +3,19 @@
 `Front` is middleware for any ASGI application.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from tenancy import tenant
-from tenancy.errors import MalformedHostError, MalformedTargetError, TenancyError
+from tenancy.entrance import Ticket
+from tenancy.errors import (
+    MalformedHostError,
+    MalformedTargetError,
+    ShuttingDownError,
+    TenancyError,
+)
 from tenancy.problems import problem
 from tenancy.tenant import Tenant
 
@@ -18,6 +25,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Resolve = Callable[[Scope], Awaitable[Tenant]]
+Admit = Callable[[Tenant], Awaitable[Ticket]]
 Hook = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[tuple[int, bytes]]]
 
@@ -30,23 +38,26 @@ class Front:
     Args:
         app: the application inside.
         resolve: from an ASGI scope to a tenant that may be served.
+        admit: wait until a request of the tenant may go in.
         probes: health endpoints by path; they answer on any host, a malformed or missing one too.
         defer: leave refusals, but for malformed hosts, to the framework inside, which knows the
             views that need no tenant; it finds them by `tenant.refusal`.
         lifespan: what to await before the application's own start-up, and after its own shutdown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - four of them by name
         self,
         app: Application,
         resolve: Resolve,
         *,
+        admit: Admit,
         probes: Mapping[str, Probe] | None = None,
         defer: bool = False,
         lifespan: tuple[Hook, Hook] | None = None,
     ) -> None:
         self._app = app
         self._resolve = resolve
+        self._admit = admit
         self._probes = probes or {}
         self._defer = defer
         self._lifespan_hooks = lifespan or (_nothing, _nothing)
@@ -67,7 +78,16 @@ class Front:
             if not self._defer or isinstance(error, MalformedHostError | MalformedTargetError):
                 return await refuse(scope, send, error)
             refusal = error
-        with tenant.serving(served, refusal):
+        ticket: Ticket | None = None
+        if served is not None and scope["type"] == "http":
+            try:
+                ticket = await self._admit(served)
+            except TenancyError as error:
+                return await refuse(scope, send, error)
+            except asyncio.CancelledError:
+                await refuse(scope, send, ShuttingDownError("it was still waiting at shutdown"))
+                raise
+        with tenant.serving(served, refusal, ticket):
             return await self._app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,7 +10,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from quart import Quart
 
-from tenancy import asgi, preflight, readiness, registry, resolvers, shutdown, tenant
+from tenancy import asgi, entrance, preflight, readiness, registry, resolvers, shutdown, tenant
 from tenancy import settings as settings_module
 from tenancy.errors import NotStartedError, TenancyError, TenantReadOnlyError
 from tenancy.hooks import Hooks
@@ -62,7 +62,9 @@ class Tenancy:
         self._registry: Registry | None = None
         self._starting: asyncio.Task[None] | None = None
         self._readiness: Readiness | None = None
-        self._hooks = Hooks(self.resolve, lifespan=(self._start_in_background, self.stop))
+        self._hooks = Hooks(
+            self.resolve, self._admit, lifespan=(self._start_in_background, self.stop)
+        )
 
     # Its life
 
@@ -209,6 +211,9 @@ class Tenancy:
         named = await self.find(of) if isinstance(of, str) else of
         return tenant.admit(registry.servable(named))
 
+    async def _admit(self, whose: Tenant) -> entrance.Ticket:
+        return await entrance.enter(self.pool.entrance, whose.schema)
+
     def _role_of(self, whose: Tenant) -> str | None:
         return whose.schema if self.settings.isolation is Isolation.ROLE else None
 
@@ -250,7 +255,12 @@ class Tenancy:
 
         Starts and stops this object with the application's lifespan, which it must support.
         """
-        return asgi.Front(app, self.resolve, lifespan=(self._start_in_background, self.stop))
+        return asgi.Front(
+            app,
+            self.resolve,
+            admit=self._admit,
+            lifespan=(self._start_in_background, self.stop),
+        )
 
     def init_app(self, app: Quart, *, probes: bool = False) -> None:
         """Put each request of *app* inside its tenant, and answer our errors as problem documents.

@@ -20,11 +20,15 @@ class Hooks:
 
     Args:
         resolve: from an ASGI scope to a tenant that may be served.
+        admit: wait until a request of the tenant may go in.
         lifespan: what to await before the application serves, and after it has served.
     """
 
-    def __init__(self, resolve: asgi.Resolve, *, lifespan: tuple[asgi.Hook, asgi.Hook]) -> None:
+    def __init__(
+        self, resolve: asgi.Resolve, admit: asgi.Admit, *, lifespan: tuple[asgi.Hook, asgi.Hook]
+    ) -> None:
         self._resolve = resolve
+        self._admit = admit
         self._lifespan = lifespan
         self._exempt: set[Callable[..., Any]] = set()
 
@@ -39,6 +43,7 @@ class Hooks:
         app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
             app.asgi_app,  # type: ignore[arg-type]
             self._resolve,
+            admit=self._admit,
             probes=probes,
             defer=True,
         )

@@ -71,7 +71,9 @@ class Permits:
         """Requests that wait for one."""
         return self._waiting
 
-    async def acquire(self, whose: str, limit: int | None = None) -> float:
+    async def acquire(
+        self, whose: str, limit: int | None = None, waited_seconds: float = 0.0
+    ) -> None:
         """Take a permit for the tenant called *whose*; give it back by `release`.
 
         A caller that is cancelled holds none.
@@ -79,9 +81,7 @@ class Permits:
         Args:
             whose: any name that is this tenant's alone.
             limit: how many this tenant may hold; lowers that of all, and never raises it.
-
-        Returns:
-            Loop time by which the caller should have its connection: the deadline is one for both.
+            waited_seconds: how much of its time the caller has waited already.
 
         Raises:
             TenantBusyError: this tenant has as many requests at work, or waiting, as it may.
@@ -95,13 +95,11 @@ class Permits:
             share.limit = own_limit
             self._place(share)
             self._hand_over()
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         if share.held < self._free and share.held < own_limit and not share.waiting:
             share.held += 1
             self._free -= 1
         else:
-            await self._wait(whose, share, deadline)
-        return deadline
+            await self._wait(whose, share, self._timeout_seconds - waited_seconds)
 
     def release(self, whose: str) -> None:
         """Give back a permit that `acquire` has returned for *whose*."""
@@ -114,7 +112,7 @@ class Permits:
         if not share.held and not share.waiting:
             del self._shares[whose]
 
-    async def _wait(self, whose: str, share: _Share, deadline: float) -> None:
+    async def _wait(self, whose: str, share: _Share, timeout_seconds: float) -> None:
         room = self._max_waiting - self._waiting
         if len(share.waiting) >= room:
             self._forget_if_idle(whose, share)
@@ -126,6 +124,7 @@ class Permits:
         share.waiting[waiter] = None
         self._waiting += 1
         self._place(share)
+        deadline = loop.time() + timeout_seconds
         timer = loop.call_at(deadline, self._give_up, share, waiter)
         try:
             granted = await waiter

@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 Init = Callable[[asyncpg.Connection], Awaitable[None]]
 
 MAX_TRIES = 3
+ENTERING_PER_CONNECTION = 2  # the next ones are there when a connection is given back
 CLOSE_TIMEOUT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
@@ -58,18 +59,15 @@ class Pool:
 
     Attributes:
         permits: to be acquired before `enter`, and released after `release`.
+        entrance: permits to be on the way to one of those; see `tenancy.entrance`.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
         self._outage = Outage()
         self._acquire_timeout_seconds = settings.pool_acquire_timeout_seconds
-        self.permits = Permits(
-            settings.pool_max_size,
-            tenant_limit=settings.tenant_max_connections,
-            max_waiting=settings.pool_max_waiting,
-            timeout_seconds=settings.pool_acquire_timeout_seconds,
-        )
+        self.permits = _permits(settings, settings.pool_max_size, settings.tenant_max_connections)
+        self.entrance = _permits(settings, ENTERING_PER_CONNECTION * settings.pool_max_size)
 
     @classmethod
     async def open(cls, settings: Settings, init: Init | None = None) -> Self:
@@ -95,21 +93,19 @@ class Pool:
             )
         return cls(pool, settings)
 
-    async def enter(self, entry: Entry, deadline: float) -> PoolConnectionProxy:
+    async def enter(self, entry: Entry) -> PoolConnectionProxy:
         """Take a connection and begin a transaction on it; give it back by `release`.
 
         A pooled connection may have died idle: the way in is also the probe. Where it finds a dead
-        one nothing has run, so that one is closed and another taken, until the deadline.
-
-        Args:
-            entry: the way in.
-            deadline: loop time after which to give up.
+        one nothing has run, so that one is closed and another taken, within the acquire timeout.
 
         Raises:
-            PoolExhaustedError: all connections stayed busy until then.
+            PoolExhaustedError: all connections stayed busy for the acquire timeout.
             DatabaseUnavailableError: the server cannot be reached.
             DatabaseSetupError: it refuses the login, or the role to become.
         """
+        # Of its own: who has waited long for a permit must not take a slow answer for none.
+        deadline = self._deadline()
         for tries_left in reversed(range(MAX_TRIES)):
             conn = await self._acquire(deadline)
             try:
@@ -285,6 +281,15 @@ async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
 def _lost(error: Exception) -> DatabaseUnavailableError:
     return DatabaseUnavailableError(
         f"the connection to the database was lost ({reason(error)}): nothing has run"
+    )
+
+
+def _permits(settings: Settings, size: int, tenant_limit: int | None = None) -> Permits:
+    return Permits(
+        size,
+        tenant_limit=tenant_limit,
+        max_waiting=settings.pool_max_waiting,
+        timeout_seconds=settings.pool_acquire_timeout_seconds,
     )
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from tenancy import limits
+from tenancy.entrance import Ticket
 from tenancy.errors import NoTenantError, ShuttingDownError, TenancyError, TenantMismatchError
 from tenancy.limits import Limits
 
@@ -54,10 +55,12 @@ class Serving:
         commit_sent: whether a COMMIT was sent for it. Then a cancelled request can no longer be
             answered "nothing was saved".
         refused: whether it was answered so. Then nothing it has left running may commit.
+        ticket: its turn to be on the way to a connection; None: it is past that, or never was.
     """
 
     tenant: Tenant | None
     refusal: TenancyError | None = None
+    ticket: Ticket | None = None
     commit_sent: bool = False
     refused: bool = False
 
@@ -66,13 +69,31 @@ _serving: ContextVar[Serving | None] = ContextVar("tenancy.serving", default=Non
 
 
 @contextmanager
-def serving(tenant: Tenant | None, refusal: TenancyError | None = None) -> Iterator[None]:
+def serving(
+    tenant: Tenant | None, refusal: TenancyError | None = None, ticket: Ticket | None = None
+) -> Iterator[None]:
     """Serve *tenant* in this task, and in those it spawns, until the block ends."""
-    token = _serving.set(Serving(tenant, refusal))
+    token = _serving.set(Serving(tenant, refusal, ticket))
     try:
         yield
     finally:
         _serving.reset(token)
+        if ticket is not None:
+            ticket.leave()
+
+
+def waited_seconds() -> float:
+    """Return how much of the wait for its first connection this task's request has used up."""
+    request = _serving.get()
+    return 0.0 if request is None or request.ticket is None else request.ticket.waited_seconds
+
+
+def connected() -> None:
+    """Let another request in: this task's has a connection."""
+    request = _serving.get()
+    if request is not None and request.ticket is not None:
+        request.ticket.leave()
+        request.ticket = None
 
 
 def refusal() -> TenancyError | None:

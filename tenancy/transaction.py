@@ -69,9 +69,11 @@ async def transaction(
             "this task holds a transaction already: use conn.transaction() for a savepoint, "
             "or end the outer block first"
         )
-    deadline = await pool.permits.acquire(scope.schemas[0], max_connections)
+    whose, waited = scope.schemas[0], tenant.waited_seconds()
+    await pool.permits.acquire(whose, max_connections, waited)
     try:
-        conn = await pool.enter(scope.entry(), deadline)
+        tenant.connected()
+        conn = await pool.enter(scope.entry())
         block = _Block(task)
         _block.set(block)
         try:
@@ -85,7 +87,7 @@ async def transaction(
             block.is_open = False
             await pool.release(conn)  # rolls back what was not committed; closes what is in doubt
     finally:
-        pool.permits.release(scope.schemas[0])
+        pool.permits.release(whose)
 
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:

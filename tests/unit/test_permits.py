@@ -172,7 +172,7 @@ class Model:
         self.size = size
         self.limits = limits
         self.given_out = permits(size, max_waiting=max_waiting)
-        self.waiting: list[tuple[int, asyncio.Task[float]]] = []
+        self.waiting: list[tuple[int, asyncio.Task[None]]] = []
         self.held: Counter[int] = Counter()
 
     def collect(self) -> None:
