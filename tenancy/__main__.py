@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tenancy import embedded, provision
+from tenancy import embedded, limits, provision
 from tenancy import serve as serving
 from tenancy import settings as settings_module
 from tenancy.exits import exit_codes
@@ -107,6 +107,38 @@ def list_(*, as_json: bool) -> None:
 
 
 @tenants.command()
+@click.argument("slug")
+@click.option(
+    "--statement-timeout",
+    type=float,
+    metavar="SECONDS",
+    help="Of one statement; 0: TENANCY_STATEMENT_TIMEOUT_SECONDS, as for all.",
+)
+@click.option(
+    "--max-connections",
+    type=int,
+    metavar="N",
+    help="In each process; 0: as for all.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
+def limit(
+    slug: str, statement_timeout: float | None, max_connections: int | None, *, as_json: bool
+) -> None:
+    """Let the tenant SLUG use less than others. What is not named stays as it is.
+
+    Example: python -m tenancy tenants limit acme --statement-timeout 5 --max-connections 3
+    """
+    given = {
+        limits.STATEMENT_TIMEOUT: statement_timeout,
+        limits.MAX_CONNECTIONS: max_connections,
+    }
+    changes = {name: value or None for name, value in given.items() if value is not None}
+    if not changes:
+        raise click.UsageError("name a limit: --statement-timeout or --max-connections")
+    _print_one(_as_administrator(lambda admin: admin.limit(slug, changes)), as_json=as_json)
+
+
+@tenants.command()
 def grant() -> None:
     """Give the login of TENANCY_DATABASE_URL what it needs for every tenant.
 
@@ -142,7 +174,7 @@ def _print_one(profile: Profile, *, as_json: bool) -> None:
         return
     for name, value in members.items():
         text = ", ".join(value) if isinstance(value, list) else value
-        click.echo(f"{name:<11} {text or '-'}")
+        click.echo(f"{name:<25} {text or '-'}")
 
 
 cli.add_command(migrate_group, "migrate")

@@ -3,6 +3,7 @@
 `Front` is middleware for any ASGI application.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tenancy import tenant
+from tenancy.entrance import Ticket
 from tenancy.errors import (
     MalformedHostError,
     MalformedTargetError,
     MisdirectedHostError,
+    ShuttingDownError,
     TenancyError,
 )
 from tenancy.problems import POLICY_VIOLATION, problem
@@ -26,6 +29,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Resolve = Callable[[Scope], Awaitable["Resolved"]]
 Authorize = Callable[[Scope, Tenant, object], Awaitable[object]]
+Admit = Callable[[Tenant], Awaitable[Ticket]]
 Hook = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[tuple[int, bytes]]]
 
@@ -59,6 +63,7 @@ class Front:
     Args:
         app: the application inside.
         resolve: from an ASGI scope to a tenant that may be served.
+        admit: wait until a request of the tenant may go in.
         authorize: returns the principal if it may use the tenant, else raises. With `defer` the
             framework inside asks.
         operator: the application of the operator's hosts; None: they are refused, or with `defer`
@@ -74,6 +79,7 @@ class Front:
         app: Application,
         resolve: Resolve,
         *,
+        admit: Admit,
         authorize: Authorize | None = None,
         operator: Application | None = None,
         probes: Mapping[str, Probe] | None = None,
@@ -82,6 +88,7 @@ class Front:
     ) -> None:
         self._app = app
         self._resolve = resolve
+        self._admit = admit
         self._authorize = authorize
         self._operator = operator
         self._probes = probes or {}
@@ -102,26 +109,32 @@ class Front:
             resolved = Resolved(refusal=error)
         scope = _mounted(scope, resolved.prefix)
         refusal = resolved.refusal
-        if self._defer and not isinstance(refusal, _NEVER_DEFERRED):
-            with _serving(resolved):
-                return await self._app(scope, receive, send)
-        if refusal is None and resolved.operator and self._operator is None:
-            refusal = MisdirectedHostError("the operator's host serves no tenant")
-        if refusal is not None:
-            return await refuse(scope, send, refusal)
+        if not self._defer or isinstance(refusal, _NEVER_DEFERRED):
+            if refusal is None and resolved.operator and self._operator is None:
+                refusal = MisdirectedHostError("the operator's host serves no tenant")
+            if refusal is not None:
+                return await refuse(scope, send, refusal)
         with _serving(resolved) as request:
             try:
-                request.principal = await self._admitted(scope, resolved)
+                await self._let_in(request, scope, send)
             except TenancyError as error:
                 return await refuse(scope, send, error)
             app = self._operator if resolved.operator and self._operator else self._app
             return await app(scope, receive, send)
 
-    async def _admitted(self, scope: Scope, resolved: Resolved) -> object:
-        """Return the principal, if it may use the tenant, else raise."""
-        if self._authorize is None or resolved.tenant is None:
-            return resolved.principal
-        return await self._authorize(scope, resolved.tenant, resolved.principal)
+    async def _let_in(self, request: Serving, scope: Scope, send: Send) -> None:
+        """Wait until *request* may go on to the application, or raise why it may not."""
+        if request.tenant is None or request.refusal is not None:
+            return
+        if self._authorize is not None:
+            request.principal = await self._authorize(scope, request.tenant, request.principal)
+        if scope["type"] != "http":
+            return
+        try:
+            request.ticket = await self._admit(request.tenant)
+        except asyncio.CancelledError:
+            await refuse(scope, send, ShuttingDownError("it was still waiting at shutdown"))
+            raise
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start before the application, stop after it; and also where it knows no lifespan."""

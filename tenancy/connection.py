@@ -54,7 +54,8 @@ class Entry:
         schema: whose statements these are.
         version: of that schema's tables; None: unknown.
         readonly, isolation: what *sql* says of them, for asyncpg's savepoints.
-        guard: what the way out will check, for the server to plan once; "": nothing.
+        guard: what the way out will check, for the server to plan once.
+        max_connections: how many the tenant may hold; None: its share.
     """
 
     sql: str
@@ -63,6 +64,7 @@ class Entry:
     readonly: bool = False
     isolation: str | None = None
     guard: str = ""
+    max_connections: int | None = None
 
 
 class ForgetfulConnection(lent.LendingConnection):
@@ -93,10 +95,10 @@ class ForgetfulConnection(lent.LendingConnection):
         """Whether it remembers nothing, so that `reset` has nothing to do."""
         return self._clean and not self._listeners and not self.is_closed()
 
-    async def enter(self, entry: Entry) -> None:
-        """Begin a transaction, in one round trip."""
+    async def enter(self, entry: Entry, timeout: float) -> None:
+        """Begin a transaction, in one round trip of *timeout* seconds at most."""
         self._clean = False
-        await super().execute(entry.sql)
+        await super().execute(entry.sql, timeout=timeout)
         self._entry = entry
         self._untouched = True
         self.may_have_prepared = False
@@ -306,6 +308,13 @@ class ForgetfulConnection(lent.LendingConnection):
     def add_termination_listener(self, callback: Any) -> None:
         self._tampered |= self._entry is not None
         super().add_termination_listener(callback)
+
+
+def discard_idle(pool: asyncpg.Pool) -> None:
+    """Close those of *pool* that nobody uses, because the server they lead to is gone."""
+    for holder in pool._holders:
+        if holder.is_idle():
+            holder.terminate()
 
 
 def reseed() -> str:

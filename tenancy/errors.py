@@ -73,6 +73,15 @@ class InvalidDomainError(TenancyError, ValueError):
     title = "This domain cannot be used."
 
 
+class InvalidLimitError(TenancyError, ValueError):
+    """A limit that no tenant can be given."""
+
+    code = "invalid_limit"
+    exit_code = 2
+    status = 422
+    title = "This limit cannot be set."
+
+
 # From a request to its tenant
 
 
@@ -311,8 +320,17 @@ class DatabaseSetupError(TenancyError):
     retry_after_seconds = 5
 
 
+class TenantBusyError(TenancyError):
+    """The tenant has as many requests at work as leaves room for others."""
+
+    code = "tenant_busy"
+    status = 503
+    title = "This account has too many requests at work."
+    retry_after_seconds = 1
+
+
 class PoolExhaustedError(TenancyError):
-    """No connection became free within the acquire timeout."""
+    """No connection became free within the acquire timeout, or too many requests wait for one."""
 
     code = "pool_exhausted"
     status = 503

@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from quart import Quart
 
-from tenancy import asgi, preflight, readiness, registry, resolvers, shutdown, tenant
+from tenancy import asgi, entrance, preflight, readiness, registry, resolvers, shutdown, tenant
 from tenancy import settings as settings_module
 from tenancy.audience import Marks
 from tenancy.authorization import Authorization, Authorize, Principal
@@ -81,6 +81,7 @@ class Tenancy(Marks, Jobs):
         self._readiness: Readiness | None = None
         self._hooks = Hooks(
             self._resolution,
+            admit=self._admit,
             audiences=self._audiences,
             authorization=self._authorization,
             lifespan=(self._start_in_background, self.stop),
@@ -227,6 +228,9 @@ class Tenancy(Marks, Jobs):
         named = await self.find(of) if isinstance(of, str) else of
         return tenant.admit(registry.servable(named))
 
+    async def _admit(self, whose: Tenant) -> entrance.Ticket:
+        return await entrance.enter(self.pool.entrance, whose.schema)
+
     @property
     def pool(self) -> Pool:
         """The connections of this process.
@@ -265,6 +269,7 @@ class Tenancy(Marks, Jobs):
         return asgi.Front(
             app,
             self._resolution,
+            admit=self._admit,
             authorize=self._authorization.check,
             operator=operator,
             lifespan=(self._start_in_background, self.stop),
@@ -320,6 +325,10 @@ class _OfTenant(Transaction):
             readonly=self._readonly or whose.state is State.READ_ONLY,
             isolation=self._isolation,
             version=whose.version,
+            statement_timeout_seconds=whose.limits.timeout_below(
+                settings.statement_timeout_seconds
+            ),
+            max_connections=whose.limits.max_connections,
         )
         self._whose = whose
         super().__init__(self._tenancy.pool, scope)

@@ -33,6 +33,7 @@ class Hooks:
 
     Args:
         resolve: from an ASGI scope to whom it is for.
+        admit: wait until a request of the tenant may go in.
         audiences: whom each view is for.
         authorization: who may use a tenant.
         lifespan: what to await before the application serves, and after it has served.
@@ -42,11 +43,13 @@ class Hooks:
         self,
         resolve: asgi.Resolve,
         *,
+        admit: asgi.Admit,
         audiences: Audiences,
         authorization: Authorization,
         lifespan: tuple[asgi.Hook, asgi.Hook],
     ) -> None:
         self._resolve = resolve
+        self._let_in = admit
         self._audiences = audiences
         self._authorization = authorization
         self._lifespan = lifespan
@@ -61,6 +64,7 @@ class Hooks:
         app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
             app.asgi_app,  # type: ignore[arg-type]
             self._resolve,
+            admit=self._let_in,
             probes=probes,
             defer=True,
         )

@@ -11,8 +11,15 @@ from typing import Any, Self
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from tenancy import lent
-from tenancy.connection import Entry, ForgetfulConnection, discard, give_back, take
+from tenancy import lent, tenant
+from tenancy.connection import (
+    Entry,
+    ForgetfulConnection,
+    discard,
+    discard_idle,
+    give_back,
+    take,
+)
 from tenancy.errors import (
     DatabaseSetupError,
     DatabaseUnavailableError,
@@ -21,6 +28,8 @@ from tenancy.errors import (
     PoolExhaustedError,
 )
 from tenancy.faults import LOST, connecting, reason
+from tenancy.outage import ASKING_SECONDS, Outage
+from tenancy.permits import Permits
 from tenancy.settings import Settings, StatementCache, variable
 from tenancy.shapes import Shapes
 
@@ -29,6 +38,7 @@ _log = logging.getLogger(__name__)
 Init = Callable[[asyncpg.Connection], Awaitable[None]]
 
 MAX_TRIES = 3
+ENTERING_PER_CONNECTION = 2  # the next ones are there when a connection is given back
 CLOSE_TIMEOUT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
@@ -39,13 +49,21 @@ _DATABASE_URL = variable("database_url")
 
 
 class Pool:
-    """The connections of one process."""
+    """The connections of one process.
+
+    Attributes:
+        permits: to hold a connection.
+        entrance: permits to be on the way to one; see `tenancy.entrance`.
+    """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
+        self._outage = Outage()
         self._acquire_timeout_seconds = settings.pool_acquire_timeout_seconds
         self._max_served = settings.pool_max_schemas
         self._loop = asyncio.get_running_loop()
+        self.permits = _permits(settings, settings.pool_max_size, settings.tenant_max_connections)
+        self.entrance = _permits(settings, ENTERING_PER_CONNECTION * settings.pool_max_size)
 
     @classmethod
     async def open(cls, settings: Settings, init: Init | None = None) -> Self:
@@ -75,26 +93,49 @@ class Pool:
         return cls(pool, settings)
 
     async def enter(self, entry: Entry) -> PoolConnectionProxy:
-        """Take a connection and begin a transaction on it; give it back by `release`.
+        """Take a connection and begin a transaction on it; give it back by `leave`.
 
-        A pooled connection may have died idle: the way in is also the probe. Where it finds a dead
-        one nothing has run, so that one is closed and another taken, within the acquire timeout.
+        The schema stands for the tenant, who has a share of the connections; see `permits`.
 
         Raises:
+            TenantBusyError: it has as many at work as it may.
             PoolExhaustedError: all connections stayed busy for the acquire timeout.
             DatabaseUnavailableError: the server cannot be reached.
             DatabaseSetupError: it refuses the login, or the role to become.
         """
+        await self.permits.acquire(entry.schema, entry.max_connections, tenant.waited_seconds())
+        try:
+            tenant.connected()
+            return await self._begin(entry)
+        except BaseException:
+            self.permits.release(entry.schema)
+            raise
+
+    async def leave(self, conn: PoolConnectionProxy, schema: str) -> None:
+        """Give back *conn*, which `enter` has returned for *schema*, as `release` does."""
+        try:
+            await self.release(conn)
+        finally:
+            self.permits.release(schema)
+
+    async def _begin(self, entry: Entry) -> PoolConnectionProxy:
+        """Begin a transaction on a connection that lives.
+
+        One of the pool may have died idle: the way in is also the probe. Where it finds a dead one
+        nothing has run, so that one is closed and another taken, within the acquire timeout.
+        """
+        # Of its own: who has waited long for a permit must not take a slow answer for none.
         deadline = self._deadline()
         for tries_left in reversed(range(MAX_TRIES)):
             conn = await take(self._pool, entry.schema) or await self._acquire(deadline)
             try:
-                await conn.enter(entry)
+                await conn.enter(entry, _remaining(deadline))
             except asyncio.CancelledError:
                 await self.release(conn)
                 raise
             except LOST as error:
                 discard(conn)
+                self._suspect(error, tries_left)
                 if not tries_left:
                     raise _lost(error) from error
             except (
@@ -123,9 +164,12 @@ class Pool:
         for tries_left in reversed(range(MAX_TRIES)):
             try:
                 async with self.connection(deadline) as conn:
-                    rows: Sequence[asyncpg.Record] = await conn.fetch(sql, *args)
+                    rows: Sequence[asyncpg.Record] = await conn.fetch(
+                        sql, *args, timeout=_remaining(deadline)
+                    )
                     return rows
             except LOST as error:
+                self._suspect(error, tries_left)
                 if not tries_left:
                     raise _lost(error) from error
             except asyncpg.QueryCanceledError as error:
@@ -187,15 +231,33 @@ class Pool:
             )
         return loop.time() + self._acquire_timeout_seconds
 
+    def _suspect(self, error: Exception, tries_left: int) -> None:
+        """Close the idle connections too if *error* says that they are all dead.
+
+        One may have been ended by itself. Two in a row, or one that does not answer at all: the
+        server has restarted, or cannot be reached, and the last try must not meet a third.
+        """
+        no_answer = isinstance(error, TimeoutError)
+        if no_answer:
+            self._outage.begin(refused=False)
+        if no_answer or tries_left <= 1:
+            discard_idle(self._pool)
+
     async def _acquire(self, deadline: float) -> PoolConnectionProxy:
-        remaining = max(deadline - asyncio.get_running_loop().time(), 0.001)
         if self._pool.is_closing():
             raise NotStartedError("the pool is closed: the service is stopping")
+        if self._outage.is_on and not self.idle and self.size < self._pool.get_max_size():
+            with self._outage.asking():
+                return await self._take(min(_remaining(deadline), ASKING_SECONDS))
+        return await self._take(_remaining(deadline))
+
+    async def _take(self, timeout_seconds: float) -> PoolConnectionProxy:
         try:
             with connecting(_DATABASE_URL):
-                return await self._pool.acquire(timeout=remaining)
+                return await self._pool.acquire(timeout=timeout_seconds)
         except DatabaseUnavailableError as error:
             if self.size < self._pool.get_max_size() or not _timed_out(error):
+                self._outage.begin(refused=not _timed_out(error))
                 raise
             raise PoolExhaustedError(
                 f"no connection became free within {self._acquire_timeout_seconds} s: all "
@@ -247,6 +309,19 @@ def _lost(error: Exception) -> DatabaseUnavailableError:
     )
 
 
+def _permits(settings: Settings, size: int, tenant_limit: int | None = None) -> Permits:
+    return Permits(
+        size,
+        tenant_limit=tenant_limit,
+        max_waiting=settings.pool_max_waiting,
+        timeout_seconds=settings.pool_acquire_timeout_seconds,
+    )
+
+
+def _remaining(deadline: float) -> float:
+    return max(deadline - asyncio.get_running_loop().time(), 0.001)
+
+
 def _timed_out(error: DatabaseUnavailableError) -> bool:
     return isinstance(error.__cause__, TimeoutError)
 
@@ -257,12 +332,13 @@ def _session(settings: Settings) -> dict[str, str]:
         "application_name": "tenancy",
         "search_path": "",
         "synchronous_commit": "on",
-        "statement_timeout": _milliseconds(settings.statement_timeout_seconds),
-        "idle_in_transaction_session_timeout": _milliseconds(
+        "statement_timeout": milliseconds(settings.statement_timeout_seconds),
+        "idle_in_transaction_session_timeout": milliseconds(
             settings.idle_in_transaction_timeout_seconds
         ),
     }
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """Return *seconds* as PostgreSQL's settings count them; never 0, which is none at all."""
     return str(max(1, round(seconds * 1000)))

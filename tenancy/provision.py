@@ -1,7 +1,8 @@
 """A tenant's life. Each step is one transaction: all of it happens, or nothing."""
 
+import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,11 +10,12 @@ from typing import Any
 
 import asyncpg
 
-from tenancy import identifiers, migrate
+from tenancy import identifiers, limits, migrate
 from tenancy.errors import (
     DatabaseSetupError,
     DomainTakenError,
     InvalidDomainError,
+    InvalidLimitError,
     MigrationRefusedError,
     SlugTakenError,
     UnknownTenantError,
@@ -33,6 +35,7 @@ _WHICH_DATABASE = "SELECT pg_catalog.concat(current_database(), ' ', pg_postmast
 
 _PROFILE = """
     SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, c.version,
+           t.settings::text AS settings,
            coalesce(array_agg(d.name ORDER BY d.is_primary DESC, d.name)
                     FILTER (WHERE d.name IS NOT NULL), '{}') AS domains
     FROM tenancy.tenants t
@@ -66,6 +69,8 @@ class Profile:
             "state": str(self.tenant.state),
             "version": self.tenant.version,
             "domains": list(self.domains),
+            limits.STATEMENT_TIMEOUT: self.tenant.limits.statement_timeout_seconds,
+            limits.MAX_CONNECTIONS: self.tenant.limits.max_connections,
             "created_at": self.created_at.isoformat(),
             "updated_at": self.updated_at.isoformat(),
         }
@@ -173,6 +178,49 @@ class Administrator:
         except asyncpg.InsufficientPrivilegeError as error:
             raise _lacking_right(self._settings) from error
         return len(profiles)
+
+    async def limit(self, slug: str, changes: Mapping[str, float | None]) -> Profile:
+        """Set what the tenant called *slug* may use; processes learn of it as of any change.
+
+        Args:
+            slug: the tenant's.
+            changes: new values by their names in `limits`; None: the settings' own again. What is
+                not named stays as it is.
+
+        Raises:
+            UnknownTenantError: there is none.
+            InvalidLimitError: the value makes no sense, or is over what the settings allow to all.
+        """
+        self._check_limits(changes)
+        given = {name: value for name, value in changes.items() if value is not None}
+        try:
+            await self._conn.execute(
+                "UPDATE tenancy.tenants SET settings = (settings - $2::text[]) || $3::jsonb, "
+                "updated_at = now() WHERE slug = $1",
+                slug,
+                list(changes),
+                json.dumps(given),
+            )
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise _lacking_right(self._settings) from error
+        return await self.show(slug)
+
+    def _check_limits(self, changes: Mapping[str, float | None]) -> None:
+        most = self._settings.statement_timeout_seconds
+        for name, value in changes.items():
+            if name not in (limits.STATEMENT_TIMEOUT, limits.MAX_CONNECTIONS):
+                raise InvalidLimitError(f"{name!r} is no limit of a tenant")
+            if value is None:
+                continue
+            if name == limits.MAX_CONNECTIONS and not limits.is_max_connections(value):
+                raise InvalidLimitError(f"{name} must be a whole number from 1 to 1000")
+            if name == limits.STATEMENT_TIMEOUT and not (
+                limits.is_statement_timeout(value) and value <= most
+            ):
+                raise InvalidLimitError(
+                    f"{name} must be from 0.001 to {most:g}, which is "
+                    "TENANCY_STATEMENT_TIMEOUT_SECONDS: a tenant's own can only be lower"
+                )
 
     async def _profiles(self, rest: str, *args: object) -> tuple[Profile, ...]:
         try:
@@ -284,7 +332,14 @@ class Administrator:
 
 
 def _profile(row: asyncpg.Record) -> Profile:
-    tenant = Tenant(row["id"], row["slug"], row["schema_name"], State(row["state"]), row["version"])
+    tenant = Tenant(
+        row["id"],
+        row["slug"],
+        row["schema_name"],
+        State(row["state"]),
+        row["version"],
+        limits=limits.read(row["settings"], row["slug"]),
+    )
     return Profile(tenant, tuple(row["domains"]), row["created_at"], row["updated_at"])
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from tenancy import limits
 from tenancy.errors import (
     DatabaseSetupError,
     MisdirectedHostError,
@@ -24,7 +25,7 @@ from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant
 
 _SELECT = """
-    SELECT t.id, t.slug, t.schema_name, t.state, c.version,
+    SELECT t.id, t.slug, t.schema_name, t.state, c.version, t.settings::pg_catalog.text AS settings,
         (SELECT p.name FROM tenancy.domains p WHERE p.tenant_id OPERATOR(pg_catalog.=) t.id
             AND p.is_primary AND p.verified_at IS NOT NULL) AS primary_domain
     FROM tenancy.tenants t
@@ -141,6 +142,12 @@ def servable(tenant: Tenant) -> Tenant:
 
 
 def _tenant(row: asyncpg.Record) -> Tenant:
-    state = State(row["state"])
-    known = (row["id"], row["slug"], row["schema_name"], state, row["version"])
-    return Tenant(*known, row["primary_domain"])
+    return Tenant(
+        row["id"],
+        row["slug"],
+        row["schema_name"],
+        State(row["state"]),
+        row["version"],
+        primary_domain=row["primary_domain"],
+        limits=limits.read(row["settings"], row["slug"]),
+    )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tenancy.connection import FORGET, Entry, reseed
 from tenancy.identifiers import literal, quoted
+from tenancy.pool import milliseconds
 
 IsolationLevel = Literal["read_committed", "repeatable_read", "serializable"]
 
@@ -29,6 +30,8 @@ class Scope:
         readonly: the server refuses writes.
         isolation: of the transaction; None: the server's default.
         version: of the first schema's tables; see `connection.Entry`.
+        statement_timeout_seconds: of each statement; None: the session's own.
+        max_connections: how many the tenant may hold; None: its share.
         marker: new in every transaction, so that a block's own ``COMMIT; BEGIN`` is noticed.
     """
 
@@ -37,18 +40,22 @@ class Scope:
     readonly: bool = False
     isolation: IsolationLevel | None = None
     version: str | None = None
+    statement_timeout_seconds: float | None = None
+    max_connections: int | None = None
     marker: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def entry(self) -> Entry:
         """The way in."""
         mode = f"{_LEVELS[self.isolation]}{' READ ONLY' if self.readonly else ''}"
+        way_in = _entry(self.schemas, self.role, self.statement_timeout_seconds)
         return Entry(
-            f"BEGIN{mode}; {_entry(self.schemas, self.role)}{literal(self.marker)}",
+            f"BEGIN{mode}; {way_in}{literal(self.marker)}",
             self.schemas[0],
             self.version,
             self.readonly,
             self.isolation,
             _prepared_guard(self.schemas, self.role),
+            self.max_connections,
         )
 
     def exit(self, prepared: str | None = None, also: str = "") -> str:
@@ -71,11 +78,14 @@ class Scope:
 
 
 @lru_cache(maxsize=10_000)
-def _entry(schemas: tuple[str, ...], role: str | None) -> str:
+def _entry(schemas: tuple[str, ...], role: str | None, timeout_seconds: float | None) -> str:
     """Return what follows BEGIN, up to the marker."""
     path = ", ".join((*map(quoted, schemas), "pg_temp"))
     become = f"SET LOCAL ROLE {quoted(role)}; " if role else ""
-    return f"SET LOCAL search_path = {path}; {become}SET LOCAL tenancy.scope = "
+    # A number, not a text: what is in the registry's row never reaches SQL as it is.
+    timeout = "" if timeout_seconds is None else milliseconds(timeout_seconds)
+    limit = f"SET LOCAL statement_timeout = {timeout}; " if timeout else ""
+    return f"SET LOCAL search_path = {path}; {limit}{become}SET LOCAL tenancy.scope = "
 
 
 @lru_cache(maxsize=10_000)

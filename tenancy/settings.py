@@ -117,6 +117,19 @@ class Settings(BaseSettings):
     statement_cache_size: int = Field(
         default=500, ge=1, le=10_000, description="Prepared statements each connection keeps."
     )
+    pool_max_waiting: int = Field(
+        default=2000,
+        ge=1,
+        le=100_000,
+        description="Requests of a process that may wait for a connection; more are answered 503.",
+    )
+    tenant_max_connections: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Connections of a process that one tenant may hold. "
+        "Unset: a further one while it holds fewer than are free, half of them if it is alone.",
+    )
     statement_timeout_seconds: Seconds = Field(
         default=30.0, description="Seconds one statement may run before the server cancels it."
     )

@@ -11,7 +11,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from tenancy import limits
+from tenancy.entrance import Ticket
 from tenancy.errors import NoTenantError, ShuttingDownError, TenancyError, TenantMismatchError
+from tenancy.limits import Limits
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class Tenant:
         version: checkpoint of the schema, the version of the last migration applied; None: none
         was.
         primary_domain: the verified custom domain it is best reached by, if any.
+        limits: what it may use, less than others.
     """
 
     id: UUID
@@ -50,6 +54,7 @@ class Tenant:
     state: State = State.ACTIVE
     version: str | None = None
     primary_domain: str | None = None
+    limits: Limits = limits.NONE
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +69,7 @@ class Serving:
         commit_sent: whether a COMMIT was sent for it. Then a cancelled request can no longer be
             answered "nothing was saved".
         refused: whether it was answered so. Then nothing it has left running may commit.
+        ticket: its turn to be on the way to a connection; None: it is past that, or never was.
         ended_at: when it was answered, in seconds of the monotonic clock; None: not yet.
         outer: the request inside which this one is served, as a job that is run at once; what is
             committed here is committed for both.
@@ -74,6 +80,7 @@ class Serving:
     refusal: TenancyError | None = None
     operator: bool = False
     principal: Any = None
+    ticket: Ticket | None = None
     commit_sent: bool = False
     refused: bool = False
     ended_at: float | None = None
@@ -99,6 +106,8 @@ def serving(
         yield request
     finally:
         request.ended_at = time.monotonic()
+        if request.ticket is not None:
+            request.ticket.leave()
         with suppress(ValueError):  # a generator ended in another context, which has another value
             _serving.reset(token)
 
@@ -117,6 +126,20 @@ def detached() -> Iterator[None]:
         yield
     finally:
         _serving.reset(token)
+
+
+def waited_seconds() -> float:
+    """Return how much of the wait for its first connection this task's request has used up."""
+    request = _serving.get()
+    return 0.0 if request is None or request.ticket is None else request.ticket.waited_seconds
+
+
+def connected() -> None:
+    """Let another request in: this task's has a connection."""
+    request = _serving.get()
+    if request is not None and request.ticket is not None:
+        request.ticket.leave()
+        request.ticket = None
 
 
 def _this_task() -> "asyncio.Task[object] | None":

@@ -51,7 +51,9 @@ class Transaction:
 
     Raises:
         NestedTransactionError: this task is inside such a block already.
-        PoolExhaustedError, DatabaseUnavailableError, DatabaseSetupError: nothing has run.
+        TenantBusyError: this tenant has as many at work as it may; nothing has run.
+        TenantBusyError, PoolExhaustedError, DatabaseUnavailableError, DatabaseSetupError: nothing
+            has run.
         TransactionFailedError: a statement failed and its error was swallowed; nothing is saved.
         ScopeBrokenError: the block committed, changed path or role or touched PREPAREd statements
             by itself, or a task of it still uses the connection.
@@ -68,9 +70,7 @@ class Transaction:
     async def __aenter__(self) -> PoolConnectionProxy:
         outer = open_block.get()
         if outer is not None and outer.is_mine():
-            raise NestedTransactionError(
-                "this task holds a transaction already: conn.transaction() gives it a savepoint"
-            )
+            raise NestedTransactionError("in a transaction, conn.transaction() gives a savepoint")
         self._conn = await self._pool.enter(self._scope.entry())
         self._block = _Block(asyncio.current_task())
         open_block.set(self._block)
@@ -86,7 +86,9 @@ class Transaction:
                 raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
         finally:
             self._block.is_open = False
-            await self._pool.release(self._conn)  # rolls back what was not committed or is in doubt
+            await self._pool.leave(
+                self._conn, self._scope.schemas[0]
+            )  # rolls back what was not committed or is in doubt
 
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:

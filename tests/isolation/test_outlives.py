@@ -38,7 +38,7 @@ class Site:
 
     def __init__(self, database: Database) -> None:
         self.tenancy = Tenancy(
-            settings=database.settings(pool_max_size=2, registry_ttl_seconds=0.05)
+            settings=database.settings(pool_max_size=4, registry_ttl_seconds=0.05)
         )
         self.app = Quart("site")
         self.tenancy.init_app(self.app)
@@ -532,7 +532,7 @@ async def test_the_end_of_the_server_ends_what_outlives_requests(site: Site) -> 
             assert await stream.chunk()
             holding = await server.websocket("/talk")
             assert await holding.ask("hold") == "holding"
-        # They had both connections; the rest is of a second server.
+        # They had all that one tenant may have; the rest is of a second server.
         await stream.rest()
         assert not stream.complete
         assert await holding.hear() == 1012

@@ -51,6 +51,9 @@ def test_the_state_that_is_set_exists() -> None:
     assert {"_con", "_generation"} <= set(PoolConnectionHolder.__slots__)
     assert "_getters" in vars(asyncio.Queue())
     assert isinstance(_PoolConnectionHolderQueue()._queue, list)
+    assert "self._holders = " in inspect.getsource(asyncpg.Pool)
+    assert inspect.isfunction(PoolConnectionHolder.is_idle)
+    assert inspect.isfunction(PoolConnectionHolder.terminate)
     assert list(inspect.signature(Transaction.__init__).parameters)[1:] == [
         "connection", "isolation", "readonly", "deferrable",
     ]  # fmt: skip

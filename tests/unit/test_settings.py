@@ -104,3 +104,4 @@ def test_every_key_of_the_hypercorn_file_exists() -> None:
         assert hasattr(Config, key), key
         assert type(value) in (bool, int, float, str, list)
     Config.from_mapping(keys)
+    assert "read_timeout" not in keys  # it makes idle connections deaf

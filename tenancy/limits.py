@@ -1,0 +1,88 @@
+"""What one tenant may use, less than others: read from its row in the registry."""
+
+import json
+import logging
+from dataclasses import dataclass
+
+_log = logging.getLogger(__name__)
+
+STATEMENT_TIMEOUT = "statement_timeout_seconds"
+MAX_CONNECTIONS = "max_connections"
+
+MIN_STATEMENT_TIMEOUT_SECONDS = 0.001  # statement_timeout counts milliseconds, and 0 is none
+MAX_STATEMENT_TIMEOUT_SECONDS = 86_400.0
+MOST_CONNECTIONS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one tenant; None: the settings' own. They lower those, and never raise them.
+
+    Attributes:
+        statement_timeout_seconds: how long one statement may run.
+        max_connections: how many the tenant may hold at once in each process.
+    """
+
+    statement_timeout_seconds: float | None = None
+    max_connections: int | None = None
+
+    def timeout_below(self, seconds: float) -> float | None:
+        """Return the statement timeout if it lowers one of *seconds*."""
+        own = self.statement_timeout_seconds
+        return own if own is not None and own < seconds else None
+
+
+NONE = Limits()
+
+
+def read(text: str | None, whose: str) -> Limits:
+    """Return the limits in *text*, the JSON of a registry row's ``settings``.
+
+    A value that makes no sense is logged, and is as good as none: a slip in one tenant's row must
+    not take the tenant down.
+
+    Args:
+        text: one JSON object, other members of which are not ours.
+        whose: the tenant's slug, for the log.
+    """
+    if text is None or text == "{}":
+        return NONE
+    try:
+        members = json.loads(text)
+    except (ValueError, RecursionError):
+        members = None
+    if not isinstance(members, dict):
+        _log.error("the registry's settings of tenant %r are no JSON object", whose)
+        return NONE
+    seconds, connections = members.get(STATEMENT_TIMEOUT), members.get(MAX_CONNECTIONS)
+    if seconds is not None and not is_statement_timeout(seconds):
+        _complain(STATEMENT_TIMEOUT, whose, "a number of seconds from 0.001 to 86400")
+        seconds = None
+    if connections is not None and not is_max_connections(connections):
+        _complain(MAX_CONNECTIONS, whose, "a whole number from 1 to 1000")
+        connections = None
+    return Limits(seconds, connections)
+
+
+def is_statement_timeout(value: object) -> bool:
+    """Whether *value* is a number of seconds that a statement may be given."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return MIN_STATEMENT_TIMEOUT_SECONDS <= value <= MAX_STATEMENT_TIMEOUT_SECONDS
+
+
+def is_max_connections(value: object) -> bool:
+    """Whether *value* is a number of connections that a tenant may be given."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return False
+    return 1 <= value <= MOST_CONNECTIONS
+
+
+def _complain(name: str, whose: str, wanted: str) -> None:
+    _log.error(
+        "the registry's %s of tenant %r is ignored: it must be %s; "
+        "set it by `python -m tenancy tenants limit`",
+        name,
+        whose,
+        wanted,
+    )
