@@ -131,7 +131,14 @@ async def test_help_is_printed_by_every_command() -> None:
     results = await asyncio.gather(
         *(
             run("-m", "tenancy", *words, "--help", env=environment())
-            for words in ([], ["serve"], ["tenants"], ["tenants", "create"], ["migrate"])
+            for words in (
+                [],
+                ["serve"],
+                ["tenants"],
+                ["tenants", "create"],
+                ["migrate"],
+                ["leakcheck"],
+            )
         )
     )
     for result in results:

@@ -36,6 +36,8 @@ FLOORS = {
     "shutdown": 6,
     "provision": 6,
     "hooks": 7,
+    "leakcheck": 7,
+    "testing": 8,
     "extension": 8,
     "__init__": 9,
     "app": 10,
