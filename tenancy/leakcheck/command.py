@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import cast
@@ -10,7 +11,9 @@ from typing import cast
 import click
 
 from tenancy.errors import SettingsError
+from tenancy.exits import exit_codes
 from tenancy.leakcheck.options import Layout, Options, Phase, Setup
+from tenancy.leakcheck.report import Report
 from tenancy.leakcheck.run import check
 
 _FILE = click.Path(path_type=Path)
@@ -94,13 +97,31 @@ def leakcheck(application: str, *, as_json: bool, **given: object) -> None:
     Example: python -m tenancy leakcheck "tenancy.demo:create_app()"
     """
     server = cast("str | None", given.pop("server"))
-    report = asyncio.run(check(application, _options(given), server=server))
+    signals: list[int] = []
+    with exit_codes(signals):
+        report = asyncio.run(_run(application, _options(given), server, signals))
     if as_json:
         click.echo(json.dumps(report.as_json()))
     else:
         for line in report.lines():
             click.echo(line)
     sys.exit(report.exit_code)
+
+
+async def _run(
+    application: str, options: Options, server: str | None, signals: list[int]
+) -> Report:
+    """Check until done, or until a signal: what was made for it is dropped then too."""
+    task = asyncio.current_task()
+
+    def interrupt(number: int) -> None:
+        signals.append(number)
+        if task is not None and len(signals) == 1:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    return await check(application, options, server=server)
 
 
 def _options(given: dict[str, object]) -> Options:

@@ -29,6 +29,7 @@ class Looker:
 
     async def begin(self) -> None:
         """Picture every connection that the application has before its first request."""
+        self._watch.rest()
         await self._picture_pools()
         for watched in list(self._watch.connections.values()):
             watched.expected = await self._picture(watched)
@@ -70,6 +71,7 @@ class Looker:
     async def _picture_pools(self) -> None:
         for pool in self._watch.pools:
             if id(pool) not in self._pictured and not pool.is_closing():
+                self._pictured[id(pool)] = {}  # where it gives none away, it is not asked again
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, OSError):
                     self._pictured[id(pool)] = await self._fresh(pool)
 

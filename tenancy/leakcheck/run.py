@@ -5,7 +5,7 @@ import logging
 import os
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import cast
 
@@ -63,10 +63,8 @@ async def check(
     with ExitStack() as stack:
         url = server or stack.enter_context(embedded_server())
         async with sandbox(url) as made:
-            stack.enter_context(_environment(made, options))
-            if not options.verbose:
-                stack.enter_context(_quiet())
-            return await _checked(app, options, tenants.pointed(settings, made), made)
+            with _environment(made, options), nullcontext() if options.verbose else _quiet():
+                return await _checked(app, options, tenants.pointed(settings, made), made)
 
 
 def _refuse_conflicts(options: Options) -> None:

@@ -1,5 +1,6 @@
 """A throw-away database, with logins of its own: the only one that a leak check touches."""
 
+import logging
 import secrets
 import shutil
 import tempfile
@@ -12,9 +13,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 
 from tenancy import embedded
-from tenancy.errors import DatabaseSetupError
+from tenancy.errors import DatabaseSetupError, TenancyError
 from tenancy.faults import connecting
 from tenancy.identifiers import literal, quoted
+
+_log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 
@@ -76,15 +79,13 @@ async def sandbox(server_url: str) -> AsyncIterator[Sandbox]:
     conn = await _connect(server_url)
     try:
         await _make(conn, made, owner, app, password)
-        try:
-            yield made
-        finally:
-            await conn.execute(f"DROP DATABASE IF EXISTS {quoted(database)} WITH (FORCE)")
-            await _drop_roles(_at(server_url, owner, password), owner, app)
-            await conn.execute(
-                f"DROP ROLE IF EXISTS {quoted(app)}; DROP ROLE IF EXISTS {quoted(owner)}"
-            )
+        yield made
     finally:
+        try:
+            await _drop(conn, made, _at(server_url, owner, password), owner, app)
+        except (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            # Said, and no more: it must not hide what the run ended with.
+            _log.warning("drop database %s, and roles %s and %s: %s", database, owner, app, error)
         await conn.close()
 
 
@@ -109,6 +110,15 @@ async def _make(
         raise DatabaseSetupError(
             "the login of --server must be a superuser, or have CREATEDB and CREATEROLE"
         ) from error
+
+
+async def _drop(
+    conn: asyncpg.Connection, made: Sandbox, owner_url: str, owner: str, app: str
+) -> None:
+    await conn.execute(f"DROP DATABASE IF EXISTS {quoted(made.database)} WITH (FORCE)")
+    if await conn.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", owner):
+        await _drop_roles(owner_url, owner, app)
+    await conn.execute(f"DROP ROLE IF EXISTS {quoted(app)}; DROP ROLE IF EXISTS {quoted(owner)}")
 
 
 async def _drop_roles(url: str, owner: str, app: str) -> None:

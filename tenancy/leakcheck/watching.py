@@ -73,6 +73,7 @@ class Watch:
         self._original_connect = asyncpg.connect
         self.connections: dict[int, Watched] = {}
         self.pools: list[asyncpg.Pool] = []
+        self._resting: dict[int, int] = {}
         self.redirected = 0
         self.own_settings: set[str] = set()
 
@@ -221,6 +222,10 @@ class Watch:
         """How many connections the application has."""
         return sum(not watched.conn.is_closed() for watched in self.connections.values())
 
+    def rest(self) -> None:
+        """Take what is in use now for what the application always holds, such as a listener."""
+        self._resting = {id(pool): _taken(pool) for pool in self.pools}
+
     async def settled(self, seconds: float) -> bool:
         """Wait until no connection is in use or in a transaction; False: one still is."""
         deadline = asyncio.get_running_loop().time() + seconds
@@ -233,8 +238,12 @@ class Watch:
     def _in_use(self) -> bool:
         open_ = (w.conn for w in self.connections.values() if not w.conn.is_closed())
         return any(conn.is_in_transaction() for conn in open_) or any(
-            pool.get_idle_size() < pool.get_size() for pool in self.pools if not pool.is_closing()
+            _taken(pool) > self._resting.get(id(pool), 0) for pool in self.pools
         )
+
+
+def _taken(pool: asyncpg.Pool) -> int:
+    return 0 if pool.is_closing() else int(pool.get_size() - pool.get_idle_size())
 
 
 def _mentions(words: set[str], query: str, arguments: tuple[Any, ...]) -> bool:

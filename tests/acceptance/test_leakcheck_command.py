@@ -1,8 +1,11 @@
 """`python -m tenancy leakcheck` and the pytest fixture, as processes a user starts."""
 
+import asyncio
 import json
 import re
 import shlex
+import signal
+import sys
 import tomllib
 from pathlib import Path
 
@@ -66,7 +69,7 @@ async def test_a_leak_ends_the_command_with_its_report(tmp_path: Path, server_ur
     assert report["views"]["GET /notes?again=1"]["covered"]
     (first, *_) = report["findings"]
     assert first["kind"] == "answer"
-    assert first["request"] == "#3 GET /notes as leakcheckb"
+    assert re.fullmatch(r"#\d+ GET /notes as leakcheckb", first["request"])
     assert first["what"] == "notes.body of leakchecka, in the body"
 
     refused = await run(*common, "--layout", "rows", env=env, cwd=tmp_path)
@@ -79,6 +82,23 @@ async def test_a_leak_ends_the_command_with_its_report(tmp_path: Path, server_ur
     )
     assert unreachable.code == 4
     assert "--server" in unreachable.err
+
+
+async def test_an_interrupted_check_leaves_nothing_behind(scratch: Path) -> None:
+    before = set(scratch.iterdir())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tenancy", "leakcheck", "tenancy.demo:create_app()", "--requests", "100000"),
+        env=environment(TMPDIR=str(scratch)),
+        cwd=ROOT,
+    )
+    async with asyncio.timeout(60):
+        while not list(scratch.glob("tenancy-leakcheck-*/server/data/PG_VERSION")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 143
+    assert set(scratch.iterdir()) == before
 
 
 async def test_the_fixture_raises_for_a_leak(tmp_path: Path, server_url: str) -> None:

@@ -97,11 +97,12 @@ async def test_a_planted_bug_is_found_with_its_request(
         report.raise_for_leaks()
 
 
-@pytest.mark.parametrize("app", [leaky.Clean, Rows])
+@pytest.mark.parametrize(("app", "connections"), [(leaky.Clean, 1), (Rows, 1), (leaky.Listener, 2)])
 async def test_an_application_that_leaks_nothing_is_clean(
-    app: type[Base], tables: Path, server_url: str
+    app: type[Base], connections: int, tables: Path, server_url: str
 ) -> None:
-    report = await _check(app(), tables, server_url, count=250, all_views=True)
+    options: dict[str, Any] = {"count": 200, "all_views": True, "pool_size": connections}
+    report = await _check(app(), tables, server_url, **options)
     assert list(report.findings) == [], "\n".join(report.lines())
     assert report.is_clean, "\n".join(report.lines())
 

@@ -97,6 +97,19 @@ class Clean(Base):
     """No bug."""
 
 
+class Listener(Base):
+    """No bug: one connection of the pool listens for as long as the application runs."""
+
+    async def start(self) -> None:
+        await super().start()
+        self.listener = await self.pool.acquire()
+        await self.listener.add_listener("news", lambda *_: None)
+
+    async def stop(self) -> None:
+        await self.listener.remove_listener("news", lambda *_: None)
+        self.pool.terminate()
+
+
 class SessionPath(Base):
     """`SET search_path` for the session, and one view that relies on somebody having set it."""
 
