@@ -1,4 +1,4 @@
-"""`python -m tenancy`: serve, tenants, migrate, settings."""
+"""`python -m tenancy`: serve, tenants, migrate, leakcheck, settings."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ from tenancy import embedded, limits, provision
 from tenancy import serve as serving
 from tenancy import settings as settings_module
 from tenancy.exits import exit_codes
+from tenancy.leakcheck.command import leakcheck
 from tenancy.migrate.__main__ import migrate_group
 from tenancy.provision import Administrator, Profile
 from tenancy.settings import Settings
@@ -178,6 +179,7 @@ def _print_one(profile: Profile, *, as_json: bool) -> None:
 
 
 cli.add_command(migrate_group, "migrate")
+cli.add_command(leakcheck)
 
 
 def main() -> None:

@@ -435,3 +435,27 @@ class EmbeddedServerError(TenancyError):
 
     code = "embedded_server"
     exit_code = 4
+
+
+# The leak check
+
+
+class LeakcheckError(TenancyError):
+    """A leak check could not be run; nothing is said about the application's tenants."""
+
+    code = "leakcheck"
+    exit_code = 4
+
+
+class LeakFoundError(TenancyError):
+    """Something of one tenant reached another in a leak check; the message is its report."""
+
+    code = "leak_found"
+    exit_code = 7
+
+
+class NothingCheckedError(TenancyError):
+    """A leak check found nothing, because nothing or too little could be checked."""
+
+    code = "nothing_checked"
+    exit_code = 8

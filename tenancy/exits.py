@@ -25,6 +25,8 @@ class Exit(IntEnum):
     ENVIRONMENT = 4
     PENDING = 5
     REFUSED = 6
+    LEAK = 7
+    UNCHECKED = 8
     LOCKED = 75  # EX_TEMPFAIL, sysexits.h
 
 

@@ -140,6 +140,7 @@ async def test_help_is_printed_by_every_command() -> None:
                 ["tenants", "create"],
                 ["tenants", "limit"],
                 ["migrate"],
+                ["leakcheck"],
             )
         )
     )

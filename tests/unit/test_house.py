@@ -47,6 +47,8 @@ FLOORS = {
     "shutdown": 8,
     "provision": 7,
     "jobs": 7,
+    "leakcheck": 8,
+    "testing": 9,
     "hooks": 9,
     "extension": 10,
     "__init__": 11,
