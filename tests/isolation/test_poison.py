@@ -42,6 +42,15 @@ async def _copy_injection(conn: asyncpg.Connection) -> None:
     )
 
 
+async def _copy_where_injection(conn: asyncpg.Connection) -> None:
+    await conn.copy_records_to_table(
+        "notes",
+        records=[("new",)],
+        columns=["body"],
+        where="true; PREPARE planted AS SELECT 1; --",
+    )
+
+
 def _for_the_session(setting: str) -> Poison:
     """The value that the gate has set for the transaction, set for the session: no guard minds."""
 
@@ -99,6 +108,7 @@ POISONS: dict[str, Poison] = {
     "prepared name behind a select": _sql("SELECT 1; PREPARE planted AS SELECT 1"),
     "prepared name through COPY": _copy_injection,
     "prepared name through COPY, unseen": _copy_injection_that_ends_well,
+    "prepared name through COPY of records": _copy_where_injection,
     "redefined statement": _redefined_statement,
     "deallocated statements": _deallocated_statements,
     "listen": _sql("LISTEN channel"),
