@@ -109,3 +109,12 @@ async def _walls(conn: asyncpg.Connection, settings: Settings) -> None:
             f"TENANCY_ISOLATION=strict, and PUBLIC has {len(still_open)} rights too many in this "
             f"database, {still_open[0]} among them: as a superuser run {walls.COMMAND}"
         )
+    # tenancy.shared() has no tenant's role around it, only the login's own rights.
+    if settings.isolation is Isolation.STRICT and await conn.fetchval(
+        "SELECT has_function_privilege(session_user, 'set_config(text, text, boolean)', 'EXECUTE')"
+    ):
+        raise DatabaseSetupError(
+            "TENANCY_ISOLATION=strict, and the login of TENANCY_DATABASE_URL was granted "
+            "set_config(), by which a query can become any tenant's role: give requests a login "
+            "that is not the owner's, and was granted nothing of what the walls take from PUBLIC"
+        )

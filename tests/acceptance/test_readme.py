@@ -3,6 +3,8 @@
 import asyncio
 import re
 import shlex
+import shutil
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,29 @@ async def test_the_recipe_for_a_server_of_ones_own_works(server_url: str) -> Non
         await conn.execute(f'DROP ROLE "{made.tenant.schema}"')
         await conn.execute("DROP ROLE recipe_owner; DROP ROLE recipe_app")
         await conn.close()
+
+
+@pytest.mark.skipif(shutil.which("psql") is None, reason="needs psql to pipe the SQL to")
+async def test_the_walls_are_raised_as_the_security_paper_says(
+    database: Database, tmp_path: Path
+) -> None:
+    paper = (ROOT / "SECURITY.md").read_text()
+    line = re.search(r"^(python -m tenancy walls \| psql -X) -d notes\b", paper, re.MULTILINE)
+    assert line is not None
+    assert (await run("-m", "tenancy", "walls", "--help", env=environment())).code == 0
+    command = line[1].replace("python", shlex.quote(sys.executable), 1)
+    settings = database.settings(isolation="strict")
+    process = await asyncio.create_subprocess_shell(
+        f"{command} -v ON_ERROR_STOP=1 -d {shlex.quote(database.superuser_url)}",
+        env=environment(settings),
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    _, complaint = await process.communicate()
+    assert process.returncode == 0, complaint.decode()
+    async with Tenancy(settings=settings) as tenancy, tenancy.transaction("acme") as conn:
+        assert await conn.fetchval("SELECT count(*) FROM notes") == 0
 
 
 def _commands() -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from support.databases import Database, Open, raise_walls
+from support.databases import Database, Open, raise_walls, superuser
 from support.forgone import FORGONE
 from support.notes import read, write
 
@@ -208,6 +208,18 @@ async def test_a_login_with_too_many_rights_is_refused(
     settings = database.settings(isolation="strict", database_url=database.superuser_url)
     with caplog.at_level(logging.WARNING), pytest.raises(DatabaseSetupError, match="superuser"):
         await Tenancy(settings=settings).start()
+
+
+async def test_the_owners_login_is_none_for_requests(database: Database) -> None:
+    await raise_walls(database)
+    settings = database.settings(isolation="strict", database_url=database.admin_url)
+    with pytest.raises(DatabaseSetupError):
+        await Tenancy(settings=settings).start()
+    async with superuser(database.superuser_url) as conn:
+        login = database.settings().dsn.split("//")[1].split(":")[0]
+        await conn.execute(f"GRANT EXECUTE ON FUNCTION set_config TO {login}")
+    with pytest.raises(DatabaseSetupError, match="was granted set_config"):
+        await Tenancy(settings=database.settings(isolation="strict")).start()
 
 
 async def test_only_a_superuser_raises_them_and_only_in_their_database(
