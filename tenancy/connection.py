@@ -9,7 +9,6 @@ pins it, and tests/unit/test_asyncpg_pin.py fails when they move.
 """
 
 import random
-import re
 import secrets
 import sys
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
-from tenancy import lent
+from tenancy import lent, statements
 from tenancy.identifiers import literal
 from tenancy.settings import StatementCache
 from tenancy.shapes import Shapes, Uses, keys
@@ -38,11 +37,19 @@ MISFITS = (
     asyncpg.DatatypeMismatchError,
 )
 
-_NO_STATEMENT = re.compile(r"(?:\s|;|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)*")
-_COPY_FROM_STDIN = re.compile(r"(?:^|;)\s*copy\b[^;]*\bfrom\s+stdin\b", re.IGNORECASE)
 
-# A statement that begins so and holds no second one cannot PREPARE.
-_PLAIN = re.compile(r"\s*(?:select|insert|update|delete|merge|with|values|table)\b", re.IGNORECASE)
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """asyncpg's own, but that it looks types up without ``set_config``.
+
+    asyncpg turns the server's jit off for that query and on again. At level ``strict`` nobody may
+    call ``set_config``.
+    """
+
+    _server_caps: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._server_caps = self._server_caps._replace(jit=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class Entry:
         readonly, isolation: what *sql* says of them, for asyncpg's savepoints.
         guard: what the way out will check, for the server to plan once.
         max_connections: how many the tenant may hold; None: its share.
+        strict: only what `statements.admit` lets through is run, one statement at a time.
     """
 
     sql: str
@@ -65,9 +73,10 @@ class Entry:
     isolation: str | None = None
     guard: str = ""
     max_connections: int | None = None
+    strict: bool = False
 
 
-class ForgetfulConnection(lent.LendingConnection):
+class ForgetfulConnection(Connection, lent.LendingConnection):
     """A connection that one tenant after another uses, and that keeps nothing of either.
 
     Attributes:
@@ -81,6 +90,7 @@ class ForgetfulConnection(lent.LendingConnection):
         self._entry: Entry | None = None
         self._untouched = False
         self._tampered = False
+        self._strict = False
         self._guard: Any = None
         self._uses = Uses(Shapes(StatementCache.VERSION, 0))
         self.served: set[str] = set()
@@ -101,6 +111,8 @@ class ForgetfulConnection(lent.LendingConnection):
         await super().execute(entry.sql, timeout=timeout)
         self._entry = entry
         self._untouched = True
+        # For good: a task that a block has left behind would wait for its end.
+        self._strict |= entry.strict
         self.may_have_prepared = False
         self.served.add(entry.schema)
         self._guard = await self._own_guard(entry)
@@ -178,15 +190,19 @@ class ForgetfulConnection(lent.LendingConnection):
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
         """As asyncpg's, but for two texts that it would fail or hang on."""
-        if _NO_STATEMENT.fullmatch(query):
+        if statements.is_empty(query):
             raise ValueError("the text holds no statement")
-        if not args and _COPY_FROM_STDIN.search(query):
+        if self._strict and not args and not statements.is_asyncpgs_own(query):
+            # By the extended protocol, where no second statement can follow the first.
+            _, status, _ = await self._execute(query, (), 0, timeout, return_status=True)
+            return str(status.decode())
+        if not args and statements.copies_from_stdin(query):
             raise ValueError(
                 "COPY FROM STDIN: use conn.copy_to_table or conn.copy_records_to_table"
             )
         self._clean = self._untouched = False
-        if not args and not (_PLAIN.match(query) and ";" not in query):
-            self.may_have_prepared = True
+        if not args and not (statements.is_plain(query) and ";" not in query):
+            self.may_have_prepared = not self._strict
         with lent.told:
             result: str = await super().execute(query, *args, timeout=timeout)
         return result
@@ -202,7 +218,9 @@ class ForgetfulConnection(lent.LendingConnection):
         **kwargs: Any,
     ) -> Any:
         self._clean = self._untouched = False
-        if not _PLAIN.match(query):
+        if self._strict:
+            statements.admit(query)
+        elif not statements.is_plain(query):
             self.may_have_prepared = True
         options = {"record_class": record_class, "ignore_custom_codec": ignore_custom_codec}
         entry = self._entry
@@ -270,16 +288,25 @@ class ForgetfulConnection(lent.LendingConnection):
         self._drop_local_statement_cache()
 
     async def _copy_out(self, *args: Any) -> Any:
-        self._clean, self._untouched, self.may_have_prepared = False, False, True
+        self._note_copy()
         return await super()._copy_out(*args)
 
     async def _copy_in(self, *args: Any) -> Any:
-        self._clean, self._untouched, self.may_have_prepared = False, False, True
+        self._note_copy()
         return await super()._copy_in(*args)
+
+    async def copy_records_to_table(self, *args: Any, **kwargs: Any) -> Any:
+        self._note_copy()
+        return await super().copy_records_to_table(*args, **kwargs)
+
+    def _note_copy(self) -> None:
+        if self._strict:
+            statements.admit("COPY")  # which it does not
+        self._clean, self._untouched, self.may_have_prepared = False, False, True
 
     def _get_unique_id(self, prefix: str) -> str:
         # asyncpg counts, so that a tenant could guess the name of another's statement.
-        return f"__tenancy_{prefix}_{secrets.token_hex(8)}__"
+        return statements.UNIQUE_NAME.format(prefix, secrets.token_hex(8))
 
     # What asyncpg keeps on its own side of the wire, and no reset undoes: the connection is closed
     # afterwards. Set codecs once, in Tenancy(connection_init=...).

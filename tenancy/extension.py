@@ -212,7 +212,9 @@ class Tenancy(Marks, Jobs):
 
         With the login's own rights and no tenant: for operators' code.
         """
-        return Transaction(self.pool, Scope((self.settings.shared_schema,), readonly=True))
+        strict = self.settings.isolation is Isolation.STRICT
+        scope = Scope((self.settings.shared_schema,), readonly=True, strict=strict)
+        return Transaction(self.pool, scope)
 
     async def admitted(self, of: Tenant | str | None = None) -> Tenant:
         """Return *of*, by default the tenant that this task serves, if it has a transaction now.
@@ -321,7 +323,8 @@ class _OfTenant(Transaction):
         settings = self._tenancy.settings
         scope = Scope(
             schemas=(whose.schema, settings.shared_schema),
-            role=whose.schema if settings.isolation is Isolation.ROLE else None,
+            role=whose.schema if settings.isolation.sets_role else None,
+            strict=settings.isolation is Isolation.STRICT,
             readonly=self._readonly or whose.state is State.READ_ONLY,
             isolation=self._isolation,
             version=whose.version,

@@ -13,6 +13,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from tenancy import lent, tenant
 from tenancy.connection import (
+    Connection,
     Entry,
     ForgetfulConnection,
     discard,
@@ -300,7 +301,12 @@ async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
     name = "admin_database_url" if as_admin and settings.admin_database_url else "database_url"
     session = {"application_name": "tenancy admin", "search_path": ""}
     with connecting(variable(name)):
-        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=session)
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            connection_class=Connection,
+            server_settings=session,
+        )
 
 
 def _lost(error: Exception) -> DatabaseUnavailableError:

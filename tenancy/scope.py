@@ -29,7 +29,7 @@ class Scope:
         role: whom to be inside; None: the login itself, as at level ``schema``.
         readonly: the server refuses writes.
         isolation: of the transaction; None: the server's default.
-        version: of the first schema's tables; see `connection.Entry`.
+        version, strict: of the first schema's tables, and what may be run; see `connection.Entry`.
         statement_timeout_seconds: of each statement; None: the session's own.
         max_connections: how many the tenant may hold; None: its share.
         marker: new in every transaction, so that a block's own ``COMMIT; BEGIN`` is noticed.
@@ -42,6 +42,7 @@ class Scope:
     version: str | None = None
     statement_timeout_seconds: float | None = None
     max_connections: int | None = None
+    strict: bool = False
     marker: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def entry(self) -> Entry:
@@ -56,6 +57,7 @@ class Scope:
             self.isolation,
             _prepared_guard(self.schemas, self.role),
             self.max_connections,
+            self.strict,
         )
 
     def exit(self, prepared: str | None = None, also: str = "") -> str:

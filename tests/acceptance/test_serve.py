@@ -88,6 +88,18 @@ async def test_the_demo_serves_two_tenants_and_takes_its_data_up_again(data_dir:
     await _nothing_left(data_dir)
 
 
+async def test_the_demo_serves_at_level_strict_with_no_more_than_its_name(data_dir: Path) -> None:
+    env = environment(TENANCY_DATA_DIR=str(data_dir), TENANCY_ISOLATION="strict")
+    async with served("--demo", env=env, cwd=data_dir.parent) as server:
+        assert await _write(server, "acme.localhost", "a") == 1
+        assert await _read(server, "globex.localhost") == []
+        assert await _read(server, "acme.localhost") == ["a"]
+        assert (await server.get("/languages", "acme.localhost"))[0] == 200
+        server.signal(signal.SIGTERM)
+        assert await server.ended() == 0
+    await _nothing_left(data_dir)
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl to paste the printed lines")
 async def test_the_printed_curl_lines_work_when_pasted(data_dir: Path) -> None:
     env = environment(TENANCY_DATA_DIR=str(data_dir))

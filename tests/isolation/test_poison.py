@@ -42,6 +42,15 @@ async def _copy_injection(conn: asyncpg.Connection) -> None:
     )
 
 
+async def _copy_where_injection(conn: asyncpg.Connection) -> None:
+    await conn.copy_records_to_table(
+        "notes",
+        records=[("new",)],
+        columns=["body"],
+        where="true; PREPARE planted AS SELECT 1; --",
+    )
+
+
 def _for_the_session(setting: str) -> Poison:
     """The value that the gate has set for the transaction, set for the session: no guard minds."""
 
@@ -99,6 +108,7 @@ POISONS: dict[str, Poison] = {
     "prepared name behind a select": _sql("SELECT 1; PREPARE planted AS SELECT 1"),
     "prepared name through COPY": _copy_injection,
     "prepared name through COPY, unseen": _copy_injection_that_ends_well,
+    "prepared name through COPY of records": _copy_where_injection,
     "redefined statement": _redefined_statement,
     "deallocated statements": _deallocated_statements,
     "listen": _sql("LISTEN channel"),
@@ -152,6 +162,19 @@ async def test_a_poison_does_not_reach_the_next_tenant(
         assert await memory(tenancy) == PRISTINE
         assert not [text for text in SEEN if "notes" in text]
         assert tenancy.pool.size == 1
+
+
+async def test_no_poison_reaches_the_next_tenant_at_level_strict(open_tenancy: Open) -> None:
+    """One after another over one pool; most are refused, and none is left to the reset alone."""
+    async with open_tenancy(pool_max_size=1, isolation="strict") as tenancy:
+        for slug in ("acme", "globex"):
+            await write(tenancy, slug, f"of {slug}")
+        for name, poison in POISONS.items():
+            with suppress(TenancyError, *ASYNCPG):
+                async with tenancy.transaction("acme") as conn:
+                    await poison(conn)
+            assert await read(tenancy, "globex") == ["of globex"], name
+            assert await memory(tenancy) == PRISTINE, name
 
 
 async def test_a_superusers_session_user_does_not_reach_the_next_tenant(

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 from asyncpg import connresource, cursor, pool, prepared_stmt
+from asyncpg.connection import ServerCapabilities
 from asyncpg.pool import PoolConnectionHolder, PoolConnectionProxy, _PoolConnectionHolderQueue
 from asyncpg.transaction import Transaction
 
@@ -17,7 +18,7 @@ OVERRIDDEN = [
     "execute", "reset", "_get_statement", "_copy_out", "_copy_in", "_get_unique_id",
     "set_type_codec", "reset_type_codec", "set_builtin_type_codec", "add_query_logger",
     "add_termination_listener", "prepare", "_execute", "_executemany",
-    "_drop_global_statement_cache",
+    "_drop_global_statement_cache", "copy_records_to_table",
 ]  # fmt: skip
 
 
@@ -42,8 +43,9 @@ def test_every_override_is_listed() -> None:
 
 def test_the_state_that_is_set_exists() -> None:
     source = inspect.getsource(asyncpg.Connection.__init__)
-    for name in ("_top_xact", "_listeners", "_log_listeners"):
+    for name in ("_top_xact", "_listeners", "_log_listeners", "_server_caps"):
         assert f"self.{name} = " in source
+    assert "jit" in ServerCapabilities._fields
     assert "_con" in PoolConnectionProxy.__slots__
     pool = inspect.getsource(asyncpg.Pool)
     for name in ("_queue = _PoolConnectionHolderQueue", "_closing = ", "_generation = "):
@@ -59,6 +61,13 @@ def test_the_state_that_is_set_exists() -> None:
     ]  # fmt: skip
 
 
+def test_a_text_without_arguments_can_go_by_the_extended_protocol() -> None:
+    assert list(inspect.signature(asyncpg.Connection._execute).parameters)[1:5] == [
+        "query", "args", "limit", "timeout",
+    ]  # fmt: skip
+    assert "return_status=True" in inspect.getsource(asyncpg.Connection.execute)
+
+
 def test_every_way_to_send_sql_is_one_we_watch() -> None:
     """All of asyncpg's calls that put a text on the wire are made in methods known here."""
     source = inspect.getsource(asyncpg.Connection)
@@ -68,6 +77,7 @@ def test_every_way_to_send_sql_is_one_we_watch() -> None:
         assert found >= times, name
     assert source.count("self._protocol.prepare(") == 1  # in _get_statement
     assert source.count("self._protocol.copy_out(") == 1  # in _copy_out
+    assert source.count("self._protocol.copy_in(") == 2  # in _copy_in and copy_records_to_table
     assert source.count("self._protocol.query(") == 2  # in execute, logged and not
 
 
