@@ -95,6 +95,9 @@ class ForgetfulConnection(Connection, lent.LendingConnection):
         self._uses = Uses(Shapes(StatementCache.VERSION, 0))
         self.served: set[str] = set()
         self.may_have_prepared = False
+        # Without a cache of ours no name in the server is worth keeping: a pooler lends the session
+        # to somebody else, whose names they may be.
+        self._deallocate = "" if self._stmt_cache_enabled else "DEALLOCATE ALL; "
 
     def join(self, shapes: Shapes) -> None:
         """Become a connection of the pool that has these *shapes*."""
@@ -141,7 +144,7 @@ class ForgetfulConnection(Connection, lent.LendingConnection):
         # it, and must find nothing that is set over its own note.
         self._clean = not self._tampered
         try:
-            tag: str = await super().execute(sql)
+            tag: str = await super().execute(f"{self._deallocate}{sql}")
         except BaseException:
             self._clean = False
             raise
@@ -153,7 +156,8 @@ class ForgetfulConnection(Connection, lent.LendingConnection):
         """Make the connection fit for the next tenant; the pool calls it at every release.
 
         Costs nothing after `leave`, a round trip after anything else. Raises what fails, and the
-        pool then closes the connection.
+        pool then closes the connection. Rolls back and forgets in one message: behind a pooler the
+        server's session is somebody else's as soon as the transaction has ended.
         """
         self._entry = None
         self._top_xact = None
@@ -163,7 +167,7 @@ class ForgetfulConnection(Connection, lent.LendingConnection):
             self.terminate()
         elif not self._clean:
             await super().execute(
-                f"ROLLBACK; {FORGET}; "
+                f"ROLLBACK; {FORGET}; {self._deallocate}"
                 f"SELECT pg_catalog.pg_advisory_unlock_all(), {reseed()}, "
                 f"{self.statements_are_ours()}",
                 timeout=timeout,
@@ -246,6 +250,8 @@ class ForgetfulConnection(Connection, lent.LendingConnection):
         return statement
 
     async def _own_guard(self, entry: Entry) -> Any:
+        if not self._stmt_cache_enabled:
+            return None
         own = keys(entry.schema, entry.version)[1] + entry.guard
         statement = self._stmt_cache.get((own, self._protocol.get_record_class(), False))
         if statement is None and self._uses.comes_often(own, len(self._stmt_cache)):

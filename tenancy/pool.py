@@ -4,16 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from contextvars import Context
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from tenancy import lent, tenant
+from tenancy import connect, lent, tenant
 from tenancy.connection import (
-    Connection,
     Entry,
     ForgetfulConnection,
     discard,
@@ -31,7 +29,7 @@ from tenancy.errors import (
 from tenancy.faults import LOST, connecting, reason
 from tenancy.outage import ASKING_SECONDS, Outage
 from tenancy.permits import Permits
-from tenancy.settings import Settings, StatementCache, variable
+from tenancy.settings import Settings, variable
 from tenancy.shapes import Shapes
 
 _log = logging.getLogger(__name__)
@@ -41,10 +39,6 @@ Init = Callable[[asyncpg.Connection], Awaitable[None]]
 MAX_TRIES = 3
 ENTERING_PER_CONNECTION = 2  # the next ones are there when a connection is given back
 CLOSE_TIMEOUT_SECONDS = 5.0
-CONNECT_TIMEOUT_SECONDS = 10.0
-
-# Where the server's platform can tell: it ends the work of a client that has gone, locks and all.
-_WATCHFUL = {"client_connection_check_interval": "1s"}
 
 _DATABASE_URL = variable("database_url")
 
@@ -75,8 +69,7 @@ class Pool:
             DatabaseUnavailableError: the server does not answer.
             DatabaseSetupError: it does, and refuses this login or database.
         """
-        shapes = Shapes(settings.statement_cache, settings.statement_cache_size)
-        off = settings.statement_cache is StatementCache.OFF
+        shapes = Shapes(connect.cache(settings), settings.statement_cache_size)
         with connecting(_DATABASE_URL):
             pool = await asyncpg.create_pool(
                 settings.dsn,
@@ -84,12 +77,11 @@ class Pool:
                 max_size=settings.pool_max_size,
                 connection_class=ForgetfulConnection,
                 init=init,
-                connect=partial(_connected, shapes),
-                statement_cache_size=0 if off else settings.statement_cache_size,
+                connect=partial(connect.for_pool, shapes),
                 timeout=settings.pool_acquire_timeout_seconds,
                 # The server gives up first, and says why; this is for a network that is a hole.
                 command_timeout=settings.statement_timeout_seconds + 1,
-                server_settings=_session(settings),
+                **connect.options(settings),
             )
         return cls(pool, settings)
 
@@ -266,49 +258,6 @@ class Pool:
             ) from error
 
 
-async def _connected(shapes: Shapes, dsn: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401
-    """Return a new connection for the pool, opened in no context at all.
-
-    asyncpg calls log listeners and decoders in the context a connection was opened in: they would
-    serve the tenant whose request happened to open it.
-    """
-    connecting = asyncio.get_running_loop().create_task(_watched(dsn, options), context=Context())
-    try:
-        conn = await connecting
-    except asyncio.CancelledError:
-        if connecting.done() and not connecting.cancelled() and not connecting.exception():
-            connecting.result().terminate()  # cancelled in the moment it was there
-        raise
-    conn.join(shapes)
-    return conn
-
-
-async def _watched(dsn: str, options: dict[str, Any]) -> asyncpg.Connection:
-    session = options.pop("server_settings")
-    try:
-        return await asyncpg.connect(dsn, **options, server_settings={**session, **_WATCHFUL})
-    except (asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError):
-        return await asyncpg.connect(dsn, **options, server_settings=session)
-
-
-async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
-    """Return one connection outside of any pool, with an empty path, for work on the catalog.
-
-    Raises:
-        SettingsError, DatabaseUnavailableError, DatabaseSetupError: as `faults.connecting`.
-    """
-    dsn = settings.admin_dsn if as_admin else settings.dsn
-    name = "admin_database_url" if as_admin and settings.admin_database_url else "database_url"
-    session = {"application_name": "tenancy admin", "search_path": ""}
-    with connecting(variable(name)):
-        return await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            connection_class=Connection,
-            server_settings=session,
-        )
-
-
 def _lost(error: Exception) -> DatabaseUnavailableError:
     return DatabaseUnavailableError(
         f"the connection to the database was lost ({reason(error)}): nothing has run"
@@ -330,21 +279,3 @@ def _remaining(deadline: float) -> float:
 
 def _timed_out(error: DatabaseUnavailableError) -> bool:
     return isinstance(error.__cause__, TimeoutError)
-
-
-def _session(settings: Settings) -> dict[str, str]:
-    """Settings that each session starts with, and that RESET ALL returns to."""
-    return {
-        "application_name": "tenancy",
-        "search_path": "",
-        "synchronous_commit": "on",
-        "statement_timeout": milliseconds(settings.statement_timeout_seconds),
-        "idle_in_transaction_session_timeout": milliseconds(
-            settings.idle_in_transaction_timeout_seconds
-        ),
-    }
-
-
-def milliseconds(seconds: float) -> str:
-    """Return *seconds* as PostgreSQL's settings count them; never 0, which is none at all."""
-    return str(max(1, round(seconds * 1000)))

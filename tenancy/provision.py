@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from tenancy import identifiers, limits, migrate, walls
+from tenancy.connect import connect
 from tenancy.errors import (
     DatabaseSetupError,
     DomainTakenError,
@@ -21,7 +22,6 @@ from tenancy.errors import (
     UnknownTenantError,
 )
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
-from tenancy.pool import connect
 from tenancy.preflight import CATALOG_TABLES
 from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant

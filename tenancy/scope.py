@@ -7,7 +7,7 @@ from typing import Literal
 
 from tenancy.connection import FORGET, Entry, reseed
 from tenancy.identifiers import literal, quoted
-from tenancy.pool import milliseconds
+from tenancy.settings import milliseconds
 
 IsolationLevel = Literal["read_committed", "repeatable_read", "serializable"]
 
@@ -72,7 +72,8 @@ class Scope:
         """
         mode = "on" if self.readonly else "off"
         if prepared is not None:
-            guard = f'EXECUTE "{prepared}" ({literal(self.marker)}, {literal(mode)})'
+            seed = literal(secrets.token_hex(8))
+            guard = f'EXECUTE "{prepared}" ({literal(self.marker)}, {literal(mode)}, {seed})'
         else:
             marker, mode = f"text {literal(self.marker)}", f"text {literal(mode)}"
             guard = _guard(self.schemas, self.role, marker, mode, reseed()) + also
@@ -92,9 +93,9 @@ def _entry(schemas: tuple[str, ...], role: str | None, timeout_seconds: float | 
 
 @lru_cache(maxsize=10_000)
 def _prepared_guard(schemas: tuple[str, ...], role: str | None) -> str:
-    # PostgreSQL's random() goes on from the seed, and no tenant knows where.
+    # PostgreSQL's random() goes on from here; a tenant knows its marker, and not this.
     seed = (
-        "pg_catalog.setseed(CAST(pg_catalog.hashtext(CAST($1 AS text)) AS float8)"
+        "pg_catalog.setseed(CAST(pg_catalog.hashtext(CAST($3 AS text)) AS float8)"
         " OPERATOR(pg_catalog./) float8 '2147483648')"
     )
     return _guard(schemas, role, "CAST($1 AS text)", "CAST($2 AS text)", seed)

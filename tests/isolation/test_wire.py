@@ -51,14 +51,16 @@ async def _insert(tenancy: Tenancy) -> None:
         await conn.execute(INSERT)
 
 
-async def test_one_query_costs_three_round_trips(remote: Tenancy, line: Wire) -> None:
+async def test_one_query_costs_three_round_trips(
+    remote: Tenancy, line: Wire, database: Database
+) -> None:
     await _insert(remote)
     for requests in (5, 10):  # the first ones PREPARE
         line.round_trips = 0
         for _ in range(requests):
             async with remote.transaction("acme", readonly=True) as conn:
                 await conn.fetch("SELECT body FROM notes WHERE id = $1", 1)
-    assert line.round_trips == 30
+    assert line.round_trips == (40 if database.pooled else 30)  # no statement is kept by a pooler
 
 
 async def test_a_connection_that_died_idle_is_replaced_unseen(

@@ -45,6 +45,7 @@ def test_the_state_that_is_set_exists() -> None:
     source = inspect.getsource(asyncpg.Connection.__init__)
     for name in ("_top_xact", "_listeners", "_log_listeners", "_server_caps"):
         assert f"self.{name} = " in source
+    assert "self._stmt_cache_enabled" in inspect.getsource(asyncpg.Connection._get_statement)
     assert "jit" in ServerCapabilities._fields
     assert "_con" in PoolConnectionProxy.__slots__
     pool = inspect.getsource(asyncpg.Pool)
