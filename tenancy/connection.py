@@ -43,6 +43,9 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         self._tampered = False
         self._shape = ""
         self.may_have_prepared = False
+        # Without a cache of ours no name in the server is worth keeping: a pooler lends the session
+        # to somebody else, whose names they may be.
+        self._deallocate = "" if self._stmt_cache_enabled else "DEALLOCATE ALL; "
 
     @property
     def is_clean(self) -> bool:
@@ -66,7 +69,7 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         # it, and must find nothing that is set over its own note.
         self._clean = not self._tampered
         try:
-            tag: str = await super().execute(sql)
+            tag: str = await super().execute(f"{self._deallocate}{sql}")
         except BaseException:
             self._clean = False
             raise
@@ -78,7 +81,8 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         """Make the connection fit for the next tenant; the pool calls it at every release.
 
         Costs nothing after `leave`, a round trip after anything else. Raises what fails, and the
-        pool then closes the connection.
+        pool then closes the connection. Rolls back and forgets in one message: behind a pooler the
+        server's session is somebody else's as soon as the transaction has ended.
         """
         self._entered = False
         self._top_xact = None
@@ -88,7 +92,7 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
             self.terminate()
         elif not self._clean:
             await super().execute(
-                f"ROLLBACK; {FORGET}; "
+                f"ROLLBACK; {FORGET}; {self._deallocate}"
                 f"SELECT pg_catalog.pg_advisory_unlock_all(), {reseed()}, "
                 f"{self.statements_are_ours()}",
                 timeout=timeout,

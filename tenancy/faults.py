@@ -51,11 +51,22 @@ def connecting(variable: str) -> Iterator[None]:
             f"the database refuses this login, or has no such database: check {variable}, and "
             "GRANT CONNECT ON DATABASE"
         ) from error
-    except LOST as error:
-        raise DatabaseUnavailableError(
-            f"the database does not answer ({reason(error)}): see whether it runs, and where "
-            f"{variable} points"
+    except asyncpg.ProtocolViolationError as error:
+        if "unsupported startup parameter" not in str(error):
+            raise _unanswered(error, variable) from error
+        raise DatabaseSetupError(
+            f"{variable} leads to a connection pooler: requests need TENANCY_POOLER=transaction, "
+            "migrations and provisioning an address of PostgreSQL itself"
         ) from error
+    except LOST as error:
+        raise _unanswered(error, variable) from error
+
+
+def _unanswered(error: Exception, variable: str) -> DatabaseUnavailableError:
+    return DatabaseUnavailableError(
+        f"the database does not answer ({reason(error)}): see whether it runs, and where "
+        f"{variable} points"
+    )
 
 
 def reason(error: Exception) -> str:

@@ -19,7 +19,8 @@ from tenancy.errors import (
     PoolExhaustedError,
 )
 from tenancy.faults import LOST, connecting, reason
-from tenancy.settings import Settings, variable
+from tenancy.pooler import session
+from tenancy.settings import Pooler, Settings, variable
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Pool:
                 timeout=settings.pool_acquire_timeout_seconds,
                 # The server gives up first, and says why; this is for a network that is a hole.
                 command_timeout=settings.statement_timeout_seconds + 1,
-                server_settings=_session(settings),
+                **_session(settings),
             )
         return cls(pool, settings.pool_acquire_timeout_seconds)
 
@@ -223,11 +224,12 @@ async def _connected(dsn: str, **options: Any) -> asyncpg.Connection:  # noqa: A
 
 
 async def _watched(dsn: str, options: dict[str, Any]) -> asyncpg.Connection:
-    session = options.pop("server_settings")
+    first = options.pop("server_settings")
+    watchful = first if _is_pooled(options) else {**first, **_WATCHFUL}
     try:
-        return await asyncpg.connect(dsn, **options, server_settings={**session, **_WATCHFUL})
+        return await asyncpg.connect(dsn, **options, server_settings=watchful)
     except (asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError):
-        return await asyncpg.connect(dsn, **options, server_settings=session)
+        return await asyncpg.connect(dsn, **options, server_settings=first)
 
 
 async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
@@ -238,9 +240,11 @@ async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
     """
     dsn = settings.admin_dsn if as_admin else settings.dsn
     name = "admin_database_url" if as_admin and settings.admin_database_url else "database_url"
-    session = {"application_name": "tenancy admin", "search_path": ""}
+    options = _session(settings)
+    if as_admin or not _is_pooled(options):
+        options = {"server_settings": {"application_name": "tenancy admin", "search_path": ""}}
     with connecting(variable(name)):
-        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=session)
+        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, **options)
 
 
 def _lost(error: Exception) -> DatabaseUnavailableError:
@@ -253,18 +257,14 @@ def _timed_out(error: DatabaseUnavailableError) -> bool:
     return isinstance(error.__cause__, TimeoutError)
 
 
-def _session(settings: Settings) -> dict[str, str]:
-    """Settings that each session starts with, and that RESET ALL returns to."""
-    return {
-        "application_name": "tenancy",
-        "search_path": "",
-        "synchronous_commit": "on",
-        "statement_timeout": _milliseconds(settings.statement_timeout_seconds),
-        "idle_in_transaction_session_timeout": _milliseconds(
-            settings.idle_in_transaction_timeout_seconds
-        ),
-    }
+def _session(settings: Settings) -> dict[str, Any]:
+    """Return how to connect: what each session starts with, and what RESET ALL returns to."""
+    if settings.pooler is Pooler.NONE:
+        return {"server_settings": session(settings)}
+    # PgBouncer refuses the other settings, and before 1.21 loses prepared statements.
+    first = {"application_name": session(settings)["application_name"]}
+    return {"server_settings": first, "statement_cache_size": 0}
 
 
-def _milliseconds(seconds: float) -> str:
-    return str(max(1, round(seconds * 1000)))
+def _is_pooled(options: dict[str, Any]) -> bool:
+    return options.get("statement_cache_size") == 0

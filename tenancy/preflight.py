@@ -4,7 +4,7 @@ import logging
 
 import asyncpg
 
-from tenancy import identifiers
+from tenancy import identifiers, pooler
 from tenancy.errors import DatabaseSetupError
 from tenancy.settings import Isolation, Settings
 
@@ -27,6 +27,7 @@ async def check(conn: asyncpg.Connection, settings: Settings) -> None:
         raise DatabaseSetupError(
             f"this is PostgreSQL {conn.get_server_version().major}: use {OLDEST_SERVER} or newer"
         )
+    await pooler.check(conn, settings)
     await _names(conn, settings)
     await _durability(conn, settings)
     await _registry(conn)

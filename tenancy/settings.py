@@ -32,6 +32,13 @@ class Isolation(StrEnum):
     ROLE = "role"
 
 
+class Pooler(StrEnum):
+    """What stands between requests and their server."""
+
+    NONE = "none"
+    TRANSACTION = "transaction"
+
+
 class Settings(BaseSettings):
     """All of a deployment's choices; see `load`."""
 
@@ -52,6 +59,11 @@ class Settings(BaseSettings):
     admin_database_url: SecretStr | None = Field(
         default=None,
         description="Where migrations and provisioning run. Unset: TENANCY_DATABASE_URL.",
+    )
+    pooler: Pooler = Field(
+        default=Pooler.NONE,
+        description="transaction: TENANCY_DATABASE_URL leads to a pooler, such as PgBouncer, that "
+        "lends a server connection for each transaction; none: to PostgreSQL itself.",
     )
     data_dir: Path | None = Field(
         default=None,
@@ -172,8 +184,18 @@ class Settings(BaseSettings):
 
     @property
     def admin_dsn(self) -> str:
-        """The address migrations and provisioning run at; by default where requests run."""
+        """The address migrations and provisioning run at; by default where requests run.
+
+        Raises:
+            SettingsError: none is configured, or requests run through a pooler: migrations keep
+                locks and settings for a session.
+        """
         if self.admin_database_url is None:
+            if self.pooler is not Pooler.NONE:
+                raise SettingsError(
+                    "TENANCY_ADMIN_DATABASE_URL is not set: beside TENANCY_POOLER it must lead to "
+                    "PostgreSQL itself, past the pooler"
+                )
             return self.dsn
         return self.admin_database_url.get_secret_value()
 

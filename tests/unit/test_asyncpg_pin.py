@@ -39,6 +39,7 @@ def test_the_state_that_is_set_exists() -> None:
     source = inspect.getsource(asyncpg.Connection.__init__)
     for name in ("_top_xact", "_listeners", "_log_listeners"):
         assert f"self.{name} = " in source
+    assert "self._stmt_cache_enabled" in inspect.getsource(asyncpg.Connection._get_statement)
     assert "_con" in PoolConnectionProxy.__slots__
     assert list(inspect.signature(Transaction.__init__).parameters)[1:] == [
         "connection", "isolation", "readonly", "deferrable",

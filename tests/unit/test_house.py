@@ -23,6 +23,7 @@ FLOORS = {
     "tenant": 2,
     "faults": 2,
     "exits": 3,
+    "pooler": 3,
     "connection": 3,
     "pool": 4,
     "preflight": 4,
