@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support import poolers
 from support.databases import (
     Database,
     Logins,
@@ -27,6 +28,9 @@ from tenancy import Tenancy, migrate, provision
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the torture tests in their long form")
+    parser.addoption(
+        "--pgbouncer", action="store_true", help="send the requests of all tests through PgBouncer"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -97,21 +101,42 @@ async def admin_dsn(empty_database: Database) -> str:
     return empty_database.admin_url
 
 
+@pytest.fixture(scope="session")
+def pooler_address(
+    request: pytest.FixtureRequest, scratch: Path, server_url: str, logins: Logins
+) -> Iterator[str | None]:
+    """Host and port of a PgBouncer, where the tests are to go through one."""
+    if not request.config.getoption("--pgbouncer"):
+        yield None
+        return
+    if poolers.binary() is None:
+        pytest.skip(poolers.ABSENT)
+    with poolers.pgbouncer(scratch / "pgbouncer", server_url, logins) as address:
+        yield address
+
+
 @pytest.fixture
-async def database(server_url: str, logins: Logins, template: Database) -> AsyncIterator[Database]:
+async def database(
+    server_url: str, logins: Logins, template: Database, pooler_address: str | None
+) -> AsyncIterator[Database]:
     """A database of this test's own, with the tenants acme and globex and no note."""
     database = await make_database(server_url, logins, template.name)
+    if pooler_address:
+        database = poolers.behind(database, pooler_address)
+        await poolers.give_defaults(server_url, database, logins.app)
     yield database
     await drop_database(server_url, database)
 
 
 @pytest.fixture
-def open_tenancy(database: Database) -> Open:
+def open_tenancy(database: Database, server_url: str, logins: Logins) -> Open:
     """Make a started Tenancy with settings of the test's own, on the test's own database."""
 
     @asynccontextmanager
     async def opened(**overrides: object) -> AsyncIterator[Tenancy]:
         settings = database.settings(**overrides)
+        if database.pooled:
+            await poolers.give_defaults(server_url, database, logins.app, settings)
         if "isolation" in overrides:
             async with provision.administrator(settings) as admin:
                 await admin.grant()

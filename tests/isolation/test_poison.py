@@ -113,6 +113,14 @@ POISONS: dict[str, Poison] = {
     "own commit": _sql("COMMIT"),
     "own commit and begin": _sql("COMMIT; BEGIN"),
     "own commit, then the session path": _sql("COMMIT; SET search_path = public; BEGIN"),
+    "setting, then own commit": _sql("SET work_mem = '64kB'; COMMIT"),
+    "temporary table, then own commit": _sql(
+        "CREATE TEMP TABLE notes AS SELECT 1 AS id, 'planted' AS body; COMMIT"
+    ),
+    "lock and prepared name, then own commit": _sql(
+        "SELECT pg_advisory_lock(42); PREPARE planted AS SELECT 1; COMMIT"
+    ),
+    "own commit, then a setting": _sql("COMMIT; SET work_mem = '64kB'"),
     "own rollback": _sql("ROLLBACK"),
     "own rollback, then a role": _sql("ROLLBACK; SET ROLE NONE"),
     "failed transaction": _sql("SELECT 1/0"),
@@ -147,6 +155,8 @@ async def test_a_poison_does_not_reach_the_next_tenant(
                 await poison(conn)
                 if ending == "raises":
                     raise KeyError
+        if database.pooled:  # whoever comes next would make the server connection forget
+            assert await memory(tenancy) == PRISTINE
         for _ in range(2):
             assert await read(tenancy, "globex") == ["of globex"]
         assert await memory(tenancy) == PRISTINE

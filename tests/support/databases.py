@@ -11,6 +11,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from tenancy import Settings, Tenancy
+from tenancy.settings import Pooler
 
 SQL = Path(__file__).parents[2] / "sql"
 PASSWORD = secrets.token_hex(8)
@@ -44,6 +45,7 @@ class Database:
     superuser_url: str
     admin_url: str
     app_url: str
+    pooled: bool = False
 
     def settings(self, **overrides: object) -> Settings:
         values: dict[str, object] = {
@@ -55,6 +57,8 @@ class Database:
             "pool_max_size": 4,
             "base_domains": ("example.com",),
         }
+        if self.pooled and overrides.get("database_url") != self.superuser_url:
+            values["pooler"] = Pooler.TRANSACTION
         return Settings(**{**values, **overrides})  # type: ignore[arg-type]
 
 

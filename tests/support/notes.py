@@ -1,8 +1,13 @@
 """The demo's notes, and a look at what a pooled connection remembers."""
 
+from contextlib import AsyncExitStack
 from typing import Any
 
-from tenancy import Tenancy
+import asyncpg
+
+from support.poolers import POOL_SIZE
+from tenancy import Settings, Tenancy
+from tenancy.settings import Pooler
 
 PRISTINE = {
     "search_path": "",
@@ -24,7 +29,7 @@ PRISTINE = {
 }
 
 _MEMORY = """
-    SELECT current_setting('search_path') AS search_path,
+    SELECT btrim(current_setting('search_path'), '"') AS search_path,
            current_setting('role') AS role,
            session_user = current_user AS session_user_is_login,
            coalesce(current_setting('tenancy.scope', true), '') AS scope,
@@ -43,14 +48,38 @@ _MEMORY = """
 
 
 async def memory(tenancy: Tenancy) -> dict[str, Any]:
-    """What the one pooled connection remembers while it serves nobody."""
+    """What the one pooled connection remembers while it serves nobody.
+
+    Behind a pooler: what a server connection of it remembers, one that does if there is one.
+    """
     async with tenancy.pool.connection() as conn:
-        remembered = dict(await conn.fetchrow(_MEMORY))
-        remembered["in_transaction"] = conn.is_in_transaction()
-        try:
-            remembered["lastval"] = await conn.fetchval("SELECT lastval()")
-        except Exception:
-            remembered["lastval"] = "undefined"
+        if tenancy.settings.pooler is Pooler.TRANSACTION:
+            found = await _memory_of_all(tenancy.settings)
+            remembered = next(
+                (one for one in found if not one.items() <= PRISTINE.items()), found[0]
+            )
+        else:
+            remembered = await _remembered(conn)
+        return {**remembered, "in_transaction": conn.is_in_transaction()}
+
+
+async def _memory_of_all(settings: Settings) -> list[dict[str, Any]]:
+    found = []
+    async with AsyncExitStack() as stack:
+        for _ in range(POOL_SIZE):
+            conn = await asyncpg.connect(settings.dsn, statement_cache_size=0)
+            stack.push_async_callback(conn.close)
+            await conn.execute("BEGIN")  # keeps its server connection from the next one
+            found.append(await _remembered(conn))
+    return found
+
+
+async def _remembered(conn: Any) -> dict[str, Any]:
+    remembered = dict(await conn.fetchrow(_MEMORY))
+    try:
+        remembered["lastval"] = await conn.fetchval("SELECT lastval()")
+    except Exception:
+        remembered["lastval"] = "undefined"
     return remembered
 
 
