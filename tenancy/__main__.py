@@ -1,4 +1,4 @@
-"""`python -m tenancy`: serve, tenants, migrate, settings."""
+"""`python -m tenancy`: serve, tenants, walls, migrate, settings."""
 
 import asyncio
 import json
@@ -115,6 +115,16 @@ def grant() -> None:
     """
     count = _as_administrator(lambda admin: admin.grant())
     click.echo(f"granted for {count} tenants")
+
+
+@cli.command()
+def walls() -> None:
+    """Print the SQL that a superuser runs once in the database for TENANCY_ISOLATION=strict.
+
+    Again after CREATE EXTENSION, an upgrade of the server, or a change of a login.
+    Example: python -m tenancy walls | psql -X -d notes
+    """
+    click.echo(_as_administrator(lambda admin: admin.walls()), nl=False)
 
 
 @cli.command()

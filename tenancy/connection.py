@@ -9,7 +9,6 @@ pins it, and tests/unit/test_asyncpg_pin.py fails when they move.
 """
 
 import random
-import re
 import secrets
 from typing import Any
 
@@ -17,6 +16,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
+from tenancy import statements
 from tenancy.identifiers import literal
 
 # Everything a session can remember, as utility statements where there is one: they cost the server
@@ -26,14 +26,22 @@ FORGET = (
     "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL"
 )
 
-_NO_STATEMENT = re.compile(r"(?:\s|;|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)*")
-_COPY_FROM_STDIN = re.compile(r"(?:^|;)\s*copy\b[^;]*\bfrom\s+stdin\b", re.IGNORECASE)
 
-# A statement that begins so and holds no second one cannot PREPARE.
-_PLAIN = re.compile(r"\s*(?:select|insert|update|delete|merge|with|values|table)\b", re.IGNORECASE)
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """asyncpg's own, but that it looks types up without ``set_config``.
+
+    asyncpg turns the server's jit off for that query and on again. At level ``strict`` nobody may
+    call ``set_config``.
+    """
+
+    _server_caps: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._server_caps = self._server_caps._replace(jit=False)
 
 
-class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
+class ForgetfulConnection(Connection):
     """A connection that one tenant after another uses, and that keeps nothing of either."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -42,6 +50,7 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         self._entered = False
         self._tampered = False
         self._shape = ""
+        self._strict = False
         self.may_have_prepared = False
         # Without a cache of ours no name in the server is worth keeping: a pooler lends the session
         # to somebody else, whose names they may be.
@@ -52,11 +61,15 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         """Whether it remembers nothing, so that `reset` has nothing to do."""
         return self._clean and not self._listeners and not self.is_closed()
 
-    async def enter(self, sql: str, *, readonly: bool, isolation: str | None, shape: str) -> None:
+    async def enter(
+        self, sql: str, *, readonly: bool, isolation: str | None, shape: str, strict: bool
+    ) -> None:
         """Begin a transaction by *sql*, in one round trip; see `pool.Entry`."""
         self._clean = False
         await super().execute(sql)
         self._shape = shape
+        # For good: a task that a block has left behind would wait for its end.
+        self._strict |= strict
         self.may_have_prepared = False
         self._entered = True
         # Without it asyncpg refuses conn.transaction(), a savepoint here, in a transaction it did
@@ -119,21 +132,27 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
         """As asyncpg's, but for two texts that it would fail or hang on."""
-        if _NO_STATEMENT.fullmatch(query):
+        if statements.is_empty(query):
             raise ValueError("the text holds no statement")
-        if not args and _COPY_FROM_STDIN.search(query):
+        if self._strict and not args and not statements.is_asyncpgs_own(query):
+            # By the extended protocol, where no second statement can follow the first.
+            _, status, _ = await self._execute(query, (), 0, timeout, return_status=True)
+            return str(status.decode())
+        if not args and statements.copies_from_stdin(query):
             raise ValueError(
                 "COPY FROM STDIN: use conn.copy_to_table or conn.copy_records_to_table"
             )
         self._clean = False
-        if not args and not (_PLAIN.match(query) and ";" not in query):
-            self.may_have_prepared = True
+        if not args and not (statements.is_plain(query) and ";" not in query):
+            self.may_have_prepared = not self._strict
         result: str = await super().execute(query, *args, timeout=timeout)
         return result
 
     async def _get_statement(self, query: str, *args: Any, **kwargs: Any) -> Any:
         self._clean = False
-        if not _PLAIN.match(query):
+        if self._strict:
+            statements.admit(query)
+        elif not statements.is_plain(query):
             self.may_have_prepared = True
         # asyncpg caches by the text alone. A tenant one migration ahead may have another result for
         # it, which fails inside a transaction, where asyncpg cannot prepare it again.
@@ -141,16 +160,22 @@ class ForgetfulConnection(asyncpg.Connection):  # type: ignore[misc]
         return await super()._get_statement(text, *args, **kwargs)
 
     async def _copy_out(self, *args: Any) -> Any:
+        self._refuse_copy()
         self._clean, self.may_have_prepared = False, True
         return await super()._copy_out(*args)
 
     async def _copy_in(self, *args: Any) -> Any:
+        self._refuse_copy()
         self._clean, self.may_have_prepared = False, True
         return await super()._copy_in(*args)
 
+    def _refuse_copy(self) -> None:
+        if self._strict:
+            statements.admit("COPY")
+
     def _get_unique_id(self, prefix: str) -> str:
         # asyncpg counts, so that a tenant could guess the name of another's statement.
-        return f"__tenancy_{prefix}_{secrets.token_hex(8)}__"
+        return statements.UNIQUE_NAME.format(prefix, secrets.token_hex(8))
 
     # What asyncpg keeps on its own side of the wire, and no reset undoes: the connection is closed
     # afterwards. Set codecs once, in Tenancy(connection_init=...).

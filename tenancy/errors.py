@@ -193,6 +193,12 @@ class ScopeBrokenError(TenancyError):
     code = "scope_broken"
 
 
+class StatementRefusedError(TenancyError):
+    """A statement that level ``strict`` does not run; nothing of it was sent to the server."""
+
+    code = "statement_refused"
+
+
 class CommitConflictError(TenancyError):
     """A deferred constraint refused the COMMIT: nothing was saved."""
 

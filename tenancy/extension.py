@@ -181,6 +181,7 @@ class Tenancy:
             readonly=readonly or whose.state is State.READ_ONLY,
             isolation=isolation,
             shape=whose.version or "",
+            strict=self._strict,
         )
         try:
             async with transaction(self.pool, scope) as conn:
@@ -196,7 +197,8 @@ class Tenancy:
 
         With the login's own rights and no tenant: for operators' code.
         """
-        scope = Scope(schemas=(self.settings.shared_schema,), readonly=True)
+        schemas = (self.settings.shared_schema,)
+        scope = Scope(schemas, readonly=True, strict=self._strict)
         async with transaction(self.pool, scope) as conn:
             yield conn
 
@@ -209,7 +211,11 @@ class Tenancy:
         return tenant.admit(registry.servable(named))
 
     def _role_of(self, whose: Tenant) -> str | None:
-        return whose.schema if self.settings.isolation is Isolation.ROLE else None
+        return whose.schema if self.settings.isolation.sets_role else None
+
+    @property
+    def _strict(self) -> bool:
+        return self.settings.isolation is Isolation.STRICT
 
     @property
     def pool(self) -> Pool:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from tenancy.connection import ForgetfulConnection, discard, give_back
+from tenancy.connection import Connection, ForgetfulConnection, discard, give_back
 from tenancy.errors import (
     DatabaseSetupError,
     DatabaseUnavailableError,
@@ -44,12 +44,14 @@ class Entry:
         sql: the whole way in, one message.
         readonly, isolation: what *sql* says of them, for asyncpg's savepoints.
         shape: names the version of the tables; statements are cached for each shape apart.
+        strict: only what `statements.admit` lets through is run, one statement at a time.
     """
 
     sql: str
     readonly: bool = False
     isolation: str | None = None
     shape: str = ""
+    strict: bool = False
 
 
 class Pool:
@@ -103,6 +105,7 @@ class Pool:
                     readonly=entry.readonly,
                     isolation=entry.isolation,
                     shape=entry.shape,
+                    strict=entry.strict,
                 )
             except asyncio.CancelledError:
                 await self.release(conn)
@@ -244,7 +247,9 @@ async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
     if as_admin or not _is_pooled(options):
         options = {"server_settings": {"application_name": "tenancy admin", "search_path": ""}}
     with connecting(variable(name)):
-        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, **options)
+        return await asyncpg.connect(
+            dsn, timeout=CONNECT_TIMEOUT_SECONDS, connection_class=Connection, **options
+        )
 
 
 def _lost(error: Exception) -> DatabaseUnavailableError:

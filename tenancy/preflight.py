@@ -4,7 +4,7 @@ import logging
 
 import asyncpg
 
-from tenancy import identifiers, pooler
+from tenancy import identifiers, pooler, walls
 from tenancy.errors import DatabaseSetupError
 from tenancy.settings import Isolation, Settings
 
@@ -18,7 +18,7 @@ CATALOG_TABLES = ("tenants", "domains", "checkpoints")
 async def check(conn: asyncpg.Connection, settings: Settings) -> None:
     """Refuse a server or a name with which a promise of SECURITY.md could not be kept.
 
-    A login with more rights than it needs is let in with a warning.
+    A login with more rights than it needs is let in with a warning; at level ``strict`` it is not.
 
     Raises:
         DatabaseSetupError: names the fault and the cure.
@@ -32,6 +32,7 @@ async def check(conn: asyncpg.Connection, settings: Settings) -> None:
     await _durability(conn, settings)
     await _registry(conn)
     await _login(conn, settings)
+    await _walls(conn, settings)
 
 
 async def _names(conn: asyncpg.Connection, settings: Settings) -> None:
@@ -90,9 +91,22 @@ async def _login(conn: asyncpg.Connection, settings: Settings) -> None:
         f"SELECT rolsuper OR rolbypassrls OR {inherits} FROM pg_catalog.pg_roles r "
         "WHERE rolname = session_user"
     )
-    if too_much:
-        _log.warning(
-            "requests run as a login that is a superuser, bypasses row security or inherits its "
-            "roles' rights: code that leaves the gate could reach every tenant; give them a login "
-            "of their own, LOGIN NOINHERIT, and migrations another in TENANCY_ADMIN_DATABASE_URL"
+    if not too_much:
+        return
+    fault = (
+        "requests run as a login that is a superuser, bypasses row security or inherits its roles' "
+        "rights: code that leaves the gate could reach every tenant; give them a login of their "
+        "own, LOGIN NOINHERIT, and migrations another in TENANCY_ADMIN_DATABASE_URL"
+    )
+    if settings.isolation is Isolation.STRICT:
+        raise DatabaseSetupError(fault)
+    _log.warning(fault)
+
+
+async def _walls(conn: asyncpg.Connection, settings: Settings) -> None:
+    still_open = await walls.missing(conn, settings)
+    if still_open:
+        raise DatabaseSetupError(
+            f"TENANCY_ISOLATION=strict, and PUBLIC has {len(still_open)} rights too many in this "
+            f"database, {still_open[0]} among them: as a superuser run {walls.COMMAND}"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from tenancy import identifiers, migrate
+from tenancy import identifiers, migrate, walls
 from tenancy.errors import (
     DatabaseSetupError,
     DomainTakenError,
@@ -21,7 +21,7 @@ from tenancy.errors import (
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
 from tenancy.pool import connect
 from tenancy.preflight import CATALOG_TABLES
-from tenancy.settings import Isolation, Settings
+from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant
 
 _log = logging.getLogger(__name__)
@@ -174,6 +174,11 @@ class Administrator:
             raise _lacking_right(self._settings) from error
         return len(profiles)
 
+    async def walls(self) -> str:
+        """Return the SQL that a superuser runs once for level ``strict``; see `walls.sql`."""
+        row = await self._conn.fetchrow("SELECT current_database()::text, session_user::text")
+        return walls.sql(row[0], owner=row[1], login=self._login)
+
     async def _profiles(self, rest: str, *args: object) -> tuple[Profile, ...]:
         try:
             rows = await self._conn.fetch(_PROFILE + rest, *args)
@@ -231,7 +236,7 @@ class Administrator:
 
     async def _open_schema(self, schema: str) -> None:
         """Let whoever requests run as into *schema*, with rights on all its tables to come."""
-        if self._settings.isolation is Isolation.ROLE:
+        if self._settings.isolation.sets_role:
             await self._make_role(schema)
         grantee = self._grantee(schema)
         await self._conn.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {grantee}")
@@ -274,7 +279,7 @@ class Administrator:
             )
 
     def _grantee(self, schema: str) -> str:
-        if self._settings.isolation is Isolation.ROLE:
+        if self._settings.isolation.sets_role:
             return quoted(schema)
         return self._quoted_login
 
@@ -290,7 +295,7 @@ def _profile(row: asyncpg.Record) -> Profile:
 
 def _lacking_right(settings: Settings) -> DatabaseSetupError:
     roles = ""
-    if settings.isolation is Isolation.ROLE:
+    if settings.isolation.sets_role:
         roles = (
             " and roles; as a superuser run ALTER ROLE <login> CREATEROLE, or fall back to "
             "TENANCY_ISOLATION=schema, where mistakes are stopped and attackers are not"

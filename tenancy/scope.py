@@ -29,7 +29,7 @@ class Scope:
         role: whom to be inside; None: the login itself, as at level ``schema``.
         readonly: the server refuses writes.
         isolation: of the transaction; None: the server's default.
-        shape: version of the tables; see `pool.Entry`.
+        shape, strict: version of the tables, and what may be run on them; see `pool.Entry`.
         marker: new in every transaction, so that a block's own ``COMMIT; BEGIN`` is noticed.
     """
 
@@ -38,13 +38,14 @@ class Scope:
     readonly: bool = False
     isolation: IsolationLevel | None = None
     shape: str = ""
+    strict: bool = False
     marker: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def entry(self) -> Entry:
         """The way in."""
         mode = f"{_LEVELS[self.isolation]}{' READ ONLY' if self.readonly else ''}"
         sql = f"BEGIN{mode}; {_entry(self.schemas, self.role)}{literal(self.marker)}"
-        return Entry(sql, self.readonly, self.isolation, self.shape)
+        return Entry(sql, self.readonly, self.isolation, self.shape, self.strict)
 
     def exit(self, also: str = "") -> str:
         """The way out: it fails, and so undoes everything, unless the scope is as it was entered.

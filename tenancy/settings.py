@@ -30,6 +30,12 @@ class Isolation(StrEnum):
 
     SCHEMA = "schema"
     ROLE = "role"
+    STRICT = "strict"
+
+    @property
+    def sets_role(self) -> bool:
+        """Whether a request becomes its tenant's own role."""
+        return self is not Isolation.SCHEMA
 
 
 class Pooler(StrEnum):
@@ -77,7 +83,8 @@ class Settings(BaseSettings):
     )
     isolation: Isolation = Field(
         default=Isolation.ROLE,
-        description="role: the server refuses other schemas; schema: search_path only.",
+        description="role: the server refuses other schemas; schema: search_path only; "
+        "strict: role, and only queries and changes of rows are run.",
     )
     shared_schema: str = Field(
         default="shared",

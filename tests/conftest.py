@@ -20,10 +20,11 @@ from support.databases import (
     drop_logins,
     make_database,
     make_logins,
+    raise_walls,
 )
 from support.servers import server
 
-from tenancy import Tenancy, migrate, provision
+from tenancy import Isolation, Tenancy, migrate, provision
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -140,6 +141,8 @@ def open_tenancy(database: Database, server_url: str, logins: Logins) -> Open:
         if "isolation" in overrides:
             async with provision.administrator(settings) as admin:
                 await admin.grant()
+            if settings.isolation is Isolation.STRICT:
+                await raise_walls(database)
         async with Tenancy(settings=settings) as tenancy:
             yield tenancy
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from tenancy import walls
 from tenancy.embedded import binaries
 from tenancy.embedded.home import default_data_dir, fault
 from tenancy.embedded.server import Server, start
 from tenancy.errors import EmbeddedServerError
-from tenancy.settings import Settings
+from tenancy.settings import Isolation, Settings
 
 DATABASE = "tenancy"
 OWNER = "tenancy_owner"
@@ -54,7 +55,7 @@ def configured(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
     data_dir = settings.data_dir or default_data_dir()
     server = _own(data_dir) if own else start(data_dir)
     try:
-        _bootstrap(server)
+        _bootstrap(server, settings)
         yield settings.model_copy(
             update={
                 "database_url": SecretStr(server.url(APP, DATABASE)),
@@ -77,10 +78,13 @@ def _own(data_dir: Path) -> Server:
     return server
 
 
-def _bootstrap(server: Server) -> None:
+def _bootstrap(server: Server, settings: Settings) -> None:
     psql = binaries.found(server.home) / "psql"
     options = ("-Xwq", "-v", "ON_ERROR_STOP=1", "-d", server.url("postgres", "postgres"))
-    done = server.home.run(psql, *options, text=_BOOTSTRAP)
+    text = _BOOTSTRAP
+    if settings.isolation is Isolation.STRICT:
+        text += walls.sql(DATABASE, owner=OWNER, login=APP)
+    done = server.home.run(psql, *options, text=text)
     if done.returncode:
         raise EmbeddedServerError(
             f"the roles of tenancy cannot be made in {server.data_dir}: {fault(done.stderr)}"

@@ -164,6 +164,19 @@ async def test_a_poison_does_not_reach_the_next_tenant(
         assert tenancy.pool.size == 1
 
 
+async def test_no_poison_reaches_the_next_tenant_at_level_strict(open_tenancy: Open) -> None:
+    """One after another over one pool; most are refused, and none is left to the reset alone."""
+    async with open_tenancy(pool_max_size=1, isolation="strict") as tenancy:
+        for slug in ("acme", "globex"):
+            await write(tenancy, slug, f"of {slug}")
+        for name, poison in POISONS.items():
+            with suppress(TenancyError, *ASYNCPG):
+                async with tenancy.transaction("acme") as conn:
+                    await poison(conn)
+            assert await read(tenancy, "globex") == ["of globex"], name
+            assert await memory(tenancy) == PRISTINE, name
+
+
 async def test_a_superusers_session_user_does_not_reach_the_next_tenant(
     open_tenancy: Open, database: Database
 ) -> None:

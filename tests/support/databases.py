@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 from pydantic import SecretStr
 
-from tenancy import Settings, Tenancy
+from tenancy import Settings, Tenancy, provision
 from tenancy.settings import Pooler
 
 SQL = Path(__file__).parents[2] / "sql"
@@ -106,6 +106,14 @@ async def make_database(url: str, logins: Logins, template: str = "template0") -
         at(url, user=logins.owner, database=name),
         at(url, user=logins.app, database=name),
     )
+
+
+async def raise_walls(database: Database) -> None:
+    """Run what `python -m tenancy walls` prints, as the superuser."""
+    async with provision.administrator(database.settings()) as admin:
+        text = await admin.walls()
+    async with superuser(database.superuser_url) as conn:
+        await conn.execute(text)
 
 
 async def drop_database(url: str, database: Database) -> None:

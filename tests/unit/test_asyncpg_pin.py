@@ -4,6 +4,7 @@ import inspect
 
 import asyncpg
 import pytest
+from asyncpg.connection import ServerCapabilities
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
@@ -37,13 +38,21 @@ def test_every_override_is_listed() -> None:
 
 def test_the_state_that_is_set_exists() -> None:
     source = inspect.getsource(asyncpg.Connection.__init__)
-    for name in ("_top_xact", "_listeners", "_log_listeners"):
+    for name in ("_top_xact", "_listeners", "_log_listeners", "_server_caps"):
         assert f"self.{name} = " in source
     assert "self._stmt_cache_enabled" in inspect.getsource(asyncpg.Connection._get_statement)
+    assert "jit" in ServerCapabilities._fields
     assert "_con" in PoolConnectionProxy.__slots__
     assert list(inspect.signature(Transaction.__init__).parameters)[1:] == [
         "connection", "isolation", "readonly", "deferrable",
     ]  # fmt: skip
+
+
+def test_a_text_without_arguments_can_go_by_the_extended_protocol() -> None:
+    assert list(inspect.signature(asyncpg.Connection._execute).parameters)[1:5] == [
+        "query", "args", "limit", "timeout",
+    ]  # fmt: skip
+    assert "return_status=True" in inspect.getsource(asyncpg.Connection.execute)
 
 
 def test_every_way_to_send_sql_is_one_we_watch() -> None:
