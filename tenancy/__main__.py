@@ -1,4 +1,4 @@
-"""`python -m tenancy`: serve, tenants, walls, migrate, settings."""
+"""`python -m tenancy`: serve, tenants, doctor, walls, migrate, settings."""
 
 import asyncio
 import json
@@ -11,10 +11,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tenancy import doctor as doctors
 from tenancy import embedded, provision
 from tenancy import serve as serving
 from tenancy import settings as settings_module
-from tenancy.exits import exit_codes
+from tenancy.exits import Exit, exit_codes
 from tenancy.migrate.__main__ import migrate_group
 from tenancy.provision import Administrator, Profile
 from tenancy.settings import Settings
@@ -125,6 +126,28 @@ def walls() -> None:
     Example: python -m tenancy walls | psql -X -d notes
     """
     click.echo(_as_administrator(lambda admin: admin.walls()), nl=False)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per check.")
+@click.option("--all", "everything", is_flag=True, help="Name all things found, not the first 20.")
+def doctor(*, as_json: bool, everything: bool) -> None:
+    """Check the database against the isolation level, and say what to run; changes nothing.
+
+    The exit code is 4 where a promise of SECURITY.md is not kept, 0 with nothing but warnings.
+    Example: python -m tenancy doctor
+    """
+    most = None if everything else doctors.MOST
+    with embedded.configured(settings_module.load()) as configured:
+        findings = asyncio.run(doctors.diagnose(configured, most=most))
+    for line in (
+        (json.dumps(finding.as_json()) for finding in findings)
+        if as_json
+        else doctors.lines(findings)
+    ):
+        click.echo(line)
+    if any(finding.level is doctors.Level.FAULT for finding in findings):
+        sys.exit(Exit.ENVIRONMENT)
 
 
 @cli.command()

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 _CURE = "run `python -m tenancy doctor`, which says how"
 _TRIES = 20
-_PROMISED = {"search_path", "synchronous_commit"}
+PROMISED = {"search_path", "synchronous_commit"}
 
 
 def session(settings: Settings) -> dict[str, str]:
@@ -98,7 +98,7 @@ async def check(conn: asyncpg.Connection, settings: Settings) -> None:
         _log.warning("TENANCY_POOLER=transaction, but no pooler is there: no statement is cached")
     missing = await missing_defaults(conn, settings)
     words = f"behind a pooler the login needs defaults of its own for {', '.join(missing)}: {_CURE}"
-    if not _PROMISED.isdisjoint(missing):
+    if not PROMISED.isdisjoint(missing):
         raise DatabaseSetupError(words)
     if missing:
         _log.warning(words)

@@ -38,6 +38,7 @@ FLOORS = {
     "asgi": 5,
     "shutdown": 6,
     "provision": 6,
+    "doctor": 6,
     "hooks": 7,
     "extension": 8,
     "__init__": 9,

@@ -1,0 +1,29 @@
+"""Findings for people."""
+
+from collections.abc import Iterator, Sequence
+
+from tenancy.doctor.finding import Finding, Level
+
+
+def lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the report: the worst last, where a terminal shows it, then the sum."""
+    order = list(Level)
+    for finding in sorted(findings, key=lambda found: order.index(found.level)):
+        yield from _of(finding)
+    counts = {level: sum(found.level is level for found in findings) for level in Level}
+    yield f"{len(findings)} checks: {counts[Level.FAULT]} faults, {counts[Level.WARNING]} warnings"
+
+
+def _of(finding: Finding) -> Iterator[str]:
+    if finding.level is Level.OK:
+        yield f"ok       {finding.id}"
+        return
+    yield f"{finding.level:<8} {finding.id}: {finding.what}"
+    yield from (f"           {name}" for name in finding.names)
+    if finding.count > len(finding.names):
+        yield f"           and {finding.count - len(finding.names)} more: --all shows them"
+    if finding.advice:
+        yield f"         {finding.advice}"
+    if finding.cures:
+        yield f"         {finding.by}:"
+        yield from (f"           {cure}" for cure in finding.cures)

@@ -1,0 +1,63 @@
+"""The registry beside the schemas, and both beside the files."""
+
+from tenancy import migrate
+from tenancy.doctor.catalogs import Patient
+from tenancy.doctor.finding import By, Check, Finding, Level, warning
+from tenancy.identifiers import CATALOG_SCHEMA
+from tenancy.migrate import Stage
+from tenancy.migrate.chain import Verdict
+
+CHECKS = (
+    Check(
+        "schema_missing",
+        "a tenant that is served has no schema",
+        f"""
+        SELECT slug, format('DELETE FROM {CATALOG_SCHEMA}.tenants WHERE schema_name = %L;', name)
+        FROM tenant WHERE schema IS NULL AND state IN ('active', 'read_only', 'suspended')
+        """,
+        advice="restore it from a backup; or, if the tenant is gone for good, forget it",
+    ),
+    Check(
+        "schema_orphaned",
+        "a schema named like a tenant's is no tenant's",
+        """
+        SELECT nspname, format('DROP SCHEMA %I CASCADE;', nspname) FROM pg_namespace
+        WHERE nspname LIKE 't\\_%' AND oid NOT IN (SELECT schema FROM tenant WHERE schema > 0)
+        """,
+        warning,
+        advice="look what is in it, and dump it first",
+    ),
+)
+
+
+async def behind(patient: Patient) -> tuple[Finding, ...]:
+    """Find what is behind its files, or was made by other ones; who is ahead of them is not."""
+    survey = await migrate.plan(patient.settings)
+    late: dict[bool, list[str]] = {True: [], False: []}
+    for step in survey.of(Verdict.BEHIND):
+        late[step.standing.stage is Stage.TENANT].append(step.standing.tenant or step.standing.name)
+    refused = [
+        f"{step.standing.tenant or step.standing.name}: {step.position.reason}"
+        for step in survey.steps
+        if step.position.verdict.refused
+    ]
+    apply, look = "python -m tenancy.migrate", "python -m tenancy.migrate plan"
+    return (
+        _of(patient, "catalog_behind", Level.FAULT, late[False], apply),
+        _of(patient, "tenants_behind", Level.WARNING, late[True], apply),
+        _of(patient, "history_differs", Level.FAULT, refused, look),
+    )
+
+
+_WHAT = {
+    "catalog_behind": "the registry or the shared schema is not what the files say",
+    "tenants_behind": "tenants are not what the files say",
+    "history_differs": "a schema was made by other files than these",
+}
+
+
+def _of(patient: Patient, id_: str, level: Level, names: list[str], cure: str) -> Finding:
+    if not names:
+        return Finding(id_, Level.OK, _WHAT[id_])
+    first = tuple(sorted(names)[: patient.most])
+    return Finding(id_, level, _WHAT[id_], len(names), first, (cure,), By.SHELL)
