@@ -245,7 +245,9 @@ async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
     name = "admin_database_url" if as_admin and settings.admin_database_url else "database_url"
     options = _session(settings)
     if as_admin or not _is_pooled(options):
-        options = {"server_settings": {"application_name": "tenancy admin", "search_path": ""}}
+        options["server_settings"] = {"application_name": "tenancy admin", "search_path": ""}
+    if not as_admin:
+        options["statement_cache_size"] = 0  # a pooler may be there that we were not told of
     with connecting(variable(name)):
         return await asyncpg.connect(
             dsn, timeout=CONNECT_TIMEOUT_SECONDS, connection_class=Connection, **options

@@ -38,7 +38,8 @@ async def stands_between(conn: asyncpg.Connection) -> bool:
     Who connects is told the number of its back end ("BackendKeyData"); a pooler makes one up.
     """
     told: int = conn.get_server_pid()
-    return bool(await conn.fetchval("SELECT pg_catalog.pg_backend_pid()") != told)
+    async with conn.transaction():  # or a pooler may prepare here and execute there
+        return bool(await conn.fetchval("SELECT pg_catalog.pg_backend_pid()") != told)
 
 
 async def missing_defaults(conn: asyncpg.Connection, settings: Settings) -> dict[str, str]:

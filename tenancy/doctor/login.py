@@ -87,7 +87,8 @@ CHECKS = (
         """
         SELECT format('%s: %s (%s)', slug, object, string_agg(privilege, ', ')),
                string_agg(cure, E'\\n')
-        FROM given JOIN rights ON grantee = login WHERE login <> admin AND owner <> login
+        FROM rights
+        WHERE grantee = (SELECT login FROM given WHERE login <> admin) AND owner <> grantee
         GROUP BY slug, object
         """,
         fault_with_roles,

@@ -102,7 +102,7 @@ CHECKS = (
                       string_agg(privilege, ', ')),
                string_agg(cure, E'\\n')
         FROM rights JOIN tenant AS other ON other.role = grantee
-        WHERE other.role IS DISTINCT FROM rights.role
+        WHERE grantee IS DISTINCT FROM rights.role AND grantee NOT IN (0, owner)
         GROUP BY other.slug, rights.slug, object
         """,
     ),

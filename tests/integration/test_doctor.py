@@ -1,6 +1,7 @@
 """Each check of the doctor: break the database so, see the finding, run the cure, see it gone."""
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import AsyncIterator
@@ -127,7 +128,7 @@ BREAKS = {
     ),
     "login_inherits": Break(
         "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 "
-        "THEN GRANT {acme} TO {login} WITH INHERIT TRUE; "
+        "THEN EXECUTE 'GRANT {acme} TO {login} WITH INHERIT TRUE'; "
         "ELSE ALTER ROLE {login} INHERIT; END IF; END $$"
     ),
     "login_memberships": Break("GRANT pg_read_all_data TO {login}"),
@@ -413,6 +414,21 @@ async def test_the_command_ends_with_4_where_there_is_a_fault(clinic: Clinic) ->
     found = [json.loads(line) for line in ill.out.splitlines()]
     assert [f["id"] for f in found if f["level"] == "fault"] == ["login_grants"]
     assert {"id", "level", "what", "count", "names", "cures", "by", "advice"} == set(found[0])
+
+
+async def test_the_readme_shows_what_is_printed(clinic: Clinic) -> None:
+    readme = (SQL.parent / "README.md").read_text()
+    shown = re.search(r"<!-- doctor -->\n```text\n(.*?)```", readme, re.DOTALL)
+    assert shown
+    await clinic.break_by(
+        "GRANT TEMPORARY ON DATABASE {database} TO PUBLIC; "
+        "SET ROLE {owner}; GRANT TRIGGER ON {acme}.notes TO {acme}"
+    )
+    said = "".join(f"{line}\n" for line in doctor.lines([*wrong(await clinic.findings()).values()]))
+    said = said.replace(clinic.database.name, "notes").replace(
+        clinic.schemas["acme"], "t_acme_3f9c1e"
+    )
+    assert said.startswith(shown[1])
 
 
 def test_every_check_has_a_break_of_its_own() -> None:

@@ -9,15 +9,20 @@ from pathlib import Path
 import asyncpg
 import pytest
 from support import poolers
-from support.databases import Database, Logins, drop_database, make_database
+from support.databases import Database, Logins, drop_database, make_database, superuser
 from support.notes import PRISTINE, memory
 
-from tenancy import Tenancy, migrate
+from tenancy import Settings, Tenancy, doctor, migrate
+from tenancy.doctor import Finding, Level
 from tenancy.errors import DatabaseSetupError, SettingsError
 
 pytestmark = pytest.mark.skipif(poolers.binary() is None, reason=poolers.ABSENT)
 
 ROOT = Path(__file__).parents[2]
+IGNORING = {
+    "tcp_keepcnt": "3\nignore_startup_parameters = search_path, synchronous_commit,"
+    " statement_timeout, idle_in_transaction_session_timeout, client_connection_check_interval"
+}
 SHORT = ["tests/isolation/test_poison.py", "tests/isolation/test_handler.py", "-k", "not schema"]
 
 
@@ -65,11 +70,7 @@ async def test_a_pooler_that_nobody_told_us_of_is_refused(pooled: Database) -> N
 async def test_a_pooler_that_ignores_our_settings_is_refused_too(
     scratch: Path, direct: Database, server_url: str, logins: Logins
 ) -> None:
-    ignoring = {
-        "tcp_keepcnt": "3\nignore_startup_parameters = search_path, synchronous_commit,"
-        " statement_timeout, idle_in_transaction_session_timeout, client_connection_check_interval"
-    }
-    with poolers.pgbouncer(scratch / "ignoring", server_url, logins, **ignoring) as address:
+    with poolers.pgbouncer(scratch / "ignoring", server_url, logins, **IGNORING) as address:
         database = poolers.behind(direct, address)
         with pytest.raises(DatabaseSetupError, match="TENANCY_POOLER=transaction"):
             await Tenancy(settings=database.settings(pooler="none")).start()
@@ -127,3 +128,56 @@ async def test_no_setting_of_a_pooler_is_needed_where_none_is(
     await poolers.give_defaults(server_url, direct, logins.app)
     async with Tenancy(settings=direct.settings(pooler="transaction")):
         assert "no pooler is there" in caplog.text
+
+
+async def _findings(settings: Settings) -> dict[str, Finding]:
+    return {f.id: f for f in await doctor.diagnose(settings) if f.level is not Level.OK}
+
+
+async def test_the_doctor_cures_a_login_without_defaults(
+    direct: Database, scratch: Path, server_url: str, logins: Logins
+) -> None:
+    with poolers.pgbouncer(scratch / "ward", server_url, logins) as address:
+        found = await _findings(poolers.behind(direct, address).settings())
+    assert set(found) == {"pooler_defaults", "pooler_watch"}
+    assert found["pooler_defaults"].level is Level.FAULT
+    async with superuser(direct.superuser_url) as conn:
+        for finding in found.values():
+            for cure in finding.cures:
+                await conn.execute(cure)
+    with poolers.pgbouncer(scratch / "ward", server_url, logins) as address:
+        settings = poolers.behind(direct, address).settings()
+        assert await _findings(settings) == {}
+        async with Tenancy(settings=settings) as tenancy, tenancy.transaction("acme") as conn:
+            assert await conn.fetchval("SHOW statement_timeout") == "30s"
+
+
+async def test_the_doctor_cures_a_pooler_that_hands_sessions_on(
+    direct: Database, scratch: Path, server_url: str, logins: Logins
+) -> None:
+    await poolers.give_defaults(server_url, poolers.behind(direct, ""), logins.app)
+    values: dict[str, object] = {"server_reset_query": "", "server_reset_query_always": 0}
+    with poolers.pgbouncer(scratch / "ward", server_url, logins, **values) as address:
+        found = await _findings(poolers.behind(direct, address).settings())
+    assert found["pooler_reset"].level is Level.FAULT
+    for cure in found["pooler_reset"].cures:
+        key, _, value = cure.partition(" = ")
+        values[key] = value
+    with poolers.pgbouncer(scratch / "ward", server_url, logins, **values) as address:
+        assert "pooler_reset" not in await _findings(poolers.behind(direct, address).settings())
+
+
+async def test_the_doctor_sees_a_pooler_that_nobody_told_of(
+    direct: Database, scratch: Path, server_url: str, logins: Logins
+) -> None:
+    await poolers.give_defaults(server_url, direct, logins.app)
+    with poolers.pgbouncer(scratch / "ward", server_url, logins, **IGNORING) as address:
+        settings = poolers.behind(direct, address).settings(pooler="none")
+        found = await _findings(settings)
+        assert found["pooler"].level is Level.FAULT
+        name, _, value = found["pooler"].cures[0].partition("=")
+        assert name == "TENANCY_POOLER"
+        assert "pooler" not in await _findings(settings.model_copy(update={"pooler": value}))
+    found = await _findings(direct.settings(pooler="transaction"))
+    assert found["pooler"].level is Level.WARNING
+    assert found["pooler"].cures == ("TENANCY_POOLER=none",)
