@@ -24,13 +24,18 @@ from support.databases import (
 )
 from support.servers import server
 
-from tenancy import Isolation, Tenancy, migrate, provision
+from tenancy import Isolation, Tenancy, migrate, pooler, provision
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the torture tests in their long form")
     parser.addoption(
-        "--pgbouncer", action="store_true", help="send the requests of all tests through PgBouncer"
+        "--pgbouncer",
+        choices=["shipped", "lax"],
+        nargs="?",
+        const="shipped",
+        help="send the requests of all tests through PgBouncer; lax: one that resets nothing, so "
+        "that the gate alone forgets",
     )
 
 
@@ -107,13 +112,22 @@ def pooler_address(
     request: pytest.FixtureRequest, scratch: Path, server_url: str, logins: Logins
 ) -> Iterator[str | None]:
     """Host and port of a PgBouncer, where the tests are to go through one."""
-    if not request.config.getoption("--pgbouncer"):
+    kind = request.config.getoption("--pgbouncer")
+    if not kind:
         yield None
         return
     if poolers.binary() is None:
         pytest.skip(poolers.ABSENT)
-    with poolers.pgbouncer(scratch / "pgbouncer", server_url, logins) as address:
-        yield address
+    values = {"server_reset_query_always": 0} if kind == "lax" else {}
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "lax":  # the start would refuse it
+            patch.setattr(pooler, "keeps_state", _untold)
+        with poolers.pgbouncer(scratch / "pgbouncer", server_url, logins, **values) as address:
+            yield address
+
+
+async def _untold(*_: object) -> None:
+    return None
 
 
 @pytest.fixture
