@@ -32,6 +32,10 @@ async def _codec(conn: asyncpg.Connection) -> None:
     )
 
 
+async def _named_statement(conn: asyncpg.Connection) -> None:
+    await conn.prepare("SELECT 'a text of this tenant'", name="report")
+
+
 async def _query_logger(conn: asyncpg.Connection) -> None:
     conn.add_query_logger(lambda record: SEEN.append(record.query))
 
@@ -101,6 +105,7 @@ POISONS: dict[str, Poison] = {
     "prepared name through COPY, unseen": _copy_injection_that_ends_well,
     "redefined statement": _redefined_statement,
     "deallocated statements": _deallocated_statements,
+    "named statement": _named_statement,
     "listen": _sql("LISTEN channel"),
     "listener": _listener,
     "cursor with hold": _sql("DECLARE held CURSOR WITH HOLD FOR SELECT 1"),

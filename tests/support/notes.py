@@ -70,7 +70,8 @@ async def _memory_of_all(settings: Settings) -> list[dict[str, Any]]:
             conn = await asyncpg.connect(settings.dsn, statement_cache_size=0)
             stack.push_async_callback(conn.close)
             await conn.execute("BEGIN")  # keeps its server connection from the next one
-            found.append(await _remembered(conn))
+            named = await conn.fetchval("SELECT count(*) FROM pg_prepared_statements")
+            found.append({**await _remembered(conn), "prepared_in_sql": named})
     return found
 
 
