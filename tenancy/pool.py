@@ -228,7 +228,7 @@ async def _connected(dsn: str, **options: Any) -> asyncpg.Connection:  # noqa: A
 
 async def _watched(dsn: str, options: dict[str, Any]) -> asyncpg.Connection:
     first = options.pop("server_settings")
-    watchful = first if _is_pooled(options) else {**first, **_WATCHFUL}
+    watchful = {**first, **_WATCHFUL} if "search_path" in first else first  # else: a pooler's
     try:
         return await asyncpg.connect(dsn, **options, server_settings=watchful)
     except (asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError):
@@ -244,7 +244,7 @@ async def connect(settings: Settings, *, as_admin: bool) -> asyncpg.Connection:
     dsn = settings.admin_dsn if as_admin else settings.dsn
     name = "admin_database_url" if as_admin and settings.admin_database_url else "database_url"
     options = _session(settings)
-    if as_admin or not _is_pooled(options):
+    if as_admin or settings.pooler is Pooler.NONE:
         options["server_settings"] = {"application_name": "tenancy admin", "search_path": ""}
     if not as_admin:
         options["statement_cache_size"] = 0  # a pooler may be there that we were not told of
@@ -271,7 +271,3 @@ def _session(settings: Settings) -> dict[str, Any]:
     # PgBouncer refuses the other settings, and before 1.21 loses prepared statements.
     first = {"application_name": session(settings)["application_name"]}
     return {"server_settings": first, "statement_cache_size": 0}
-
-
-def _is_pooled(options: dict[str, Any]) -> bool:
-    return options.get("statement_cache_size") == 0
