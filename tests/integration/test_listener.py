@@ -424,3 +424,13 @@ async def _cut(line: Wire) -> None:
     for link in line._links:
         link.cancel()
     await asyncio.gather(*line._links, return_exceptions=True)
+
+
+@pytest.mark.parametrize("isolation", ["schema", "role", "strict"])
+async def test_changes_are_heard_at_every_isolation_level(
+    open_tenancy: Open, database: Database, isolation: str
+) -> None:
+    async with open_tenancy(**NEVER, isolation=isolation) as tenancy:
+        assert tenancy.registry.listening
+        await execute(database, "UPDATE tenancy.tenants SET state = 'suspended'")
+        await _until_state(tenancy, "acme", "suspended")
