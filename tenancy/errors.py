@@ -55,6 +55,13 @@ class InvalidIdentifierError(TenancyError, ValueError):
     code = "invalid_identifier"
 
 
+class InvalidVersionsError(TenancyError, ValueError):
+    """A range of versions that cannot be read, or that no version is in."""
+
+    code = "invalid_versions"
+    exit_code = 2
+
+
 class InvalidSlugError(TenancyError, ValueError):
     """A slug that cannot be one DNS label of a tenant."""
 
@@ -245,6 +252,24 @@ class SessionOfAnotherTenantError(TenancyError):
     code = "session_of_another_tenant"
     status = 403
     title = "This session belongs to another account."
+
+
+class TenantVersionError(TenancyError):
+    """The tenant's schema is at a checkpoint that this build does not serve."""
+
+    code = "tenant_version"
+    status = 503
+    title = "This account is being upgraded."
+    retry_after_seconds = 5
+
+
+class RegistryBusyError(TenancyError):
+    """Too many names that nobody here knows were asked for: this one was not looked up."""
+
+    code = "registry_busy"
+    status = 503
+    title = "The service is busy."
+    retry_after_seconds = 1
 
 
 class NoTenantError(TenancyError):

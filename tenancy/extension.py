@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from quart import Quart
 
-from tenancy import asgi, entrance, preflight, readiness, registry, resolvers, shutdown, tenant
+from tenancy import asgi, entrance, preflight, readiness, resolvers, shutdown, tenant
 from tenancy import settings as settings_module
 from tenancy.audience import Marks
 from tenancy.authorization import Authorization, Authorize, Principal
@@ -22,7 +22,6 @@ from tenancy.errors import (
 from tenancy.hooks import Hooks
 from tenancy.jobs import Jobs
 from tenancy.pool import Init, Pool
-from tenancy.readiness import Readiness
 from tenancy.registry import Registry
 from tenancy.resolution import Resolution
 from tenancy.resolvers import KeyKind, Resolver, TenantKey
@@ -30,6 +29,7 @@ from tenancy.scope import IsolationLevel, Scope
 from tenancy.settings import Isolation, Settings
 from tenancy.tenant import State, Tenant
 from tenancy.transaction import Transaction
+from tenancy.versions import ALL, parse
 
 _log = logging.getLogger(__name__)
 
@@ -55,12 +55,15 @@ class Tenancy(Marks, Jobs):
             for anything but True 403.
         connection_init: runs once on each new connection, before any tenant's: the place for type
             codecs.
+        versions: checkpoints that this build serves, such as ``">=0007"`` or ``">=0007,<=0009"``;
+            by default ``TENANCY_VERSIONS``, else all. Tenants at others are answered 503.
 
     Raises:
         SettingsError: the environment is not acceptable.
+        InvalidVersionsError: *versions* is no range, or an empty one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name, and each with a default
         self,
         resolver: Resolver | None = None,
         *,
@@ -68,6 +71,7 @@ class Tenancy(Marks, Jobs):
         principal: Principal | None = None,
         authorize: Authorize | None = None,
         connection_init: Init | None = None,
+        versions: str | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings or settings_module.load()
@@ -75,10 +79,12 @@ class Tenancy(Marks, Jobs):
         self._resolution = Resolution(resolver, self.settings, lambda: self.registry)
         self._authorization = Authorization(principal, authorize)
         self._connection_init = connection_init
+        serves = versions if versions is not None else self.settings.versions
+        self._serves = parse(serves) if serves is not None else ALL
         self._pool: Pool | None = None
         self._registry: Registry | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._readiness: Readiness | None = None
+        self._readyz = readiness.Probe(lambda: self.pool)
         self._hooks = Hooks(
             self._resolution,
             admit=self._admit,
@@ -100,11 +106,12 @@ class Tenancy(Marks, Jobs):
         try:
             async with pool.connection() as conn:
                 await preflight.check(conn, self.settings)
+            registry = Registry(pool, self.settings, self._serves)
+            await registry.start()
         except BaseException:
             await pool.close()
             raise
-        self._registry = Registry(pool, self.settings)
-        self._pool = pool
+        self._registry, self._pool = registry, pool
 
     async def stop(self) -> None:
         """Close every connection; what is still inside a transaction is rolled back."""
@@ -113,7 +120,10 @@ class Tenancy(Marks, Jobs):
             with suppress(asyncio.CancelledError):
                 await self._starting
             self._starting = None
-        pool, self._pool, self._registry = self._pool, None, None
+        pool, registry = self._pool, self._registry
+        self._pool = self._registry = None
+        if registry is not None:
+            await registry.stop()
         if pool is not None:
             await pool.close()
 
@@ -173,8 +183,8 @@ class Tenancy(Marks, Jobs):
 
         Raises:
             MalformedHostError, MisdirectedHostError, UnknownTenantError, ConflictingTenantsError,
-            TenantSuspendedError, TenantNotReadyError: as their names say; each has one answer over
-            HTTP. A resolver may raise others.
+            TenantSuspendedError, TenantNotReadyError, TenantVersionError, RegistryBusyError: as
+            their names say; each has one answer over HTTP. A resolver may raise others.
         """
         resolved = await self._resolution(scope)
         if resolved.tenant is None:
@@ -203,6 +213,7 @@ class Tenancy(Marks, Jobs):
             TenantMismatchError: this task serves another.
             UnknownTenantError, TenantSuspendedError, TenantNotReadyError, TenantReadOnlyError: its
                 state does not allow it.
+            TenantVersionError: its schema is at a checkpoint that this build does not serve.
             NotStartedError: `start` has not been called.
         """
         return _OfTenant(self, of, readonly=readonly, isolation=isolation)
@@ -226,9 +237,9 @@ class Tenancy(Marks, Jobs):
         if of is None:
             # Again, from memory: a websocket outlives the suspension of its tenant.
             key = TenantKey(KeyKind.ID, str(tenant.current().id))
-            return registry.servable(await self.registry.find(key))
+            return self.registry.servable(await self.registry.find(key))
         named = await self.find(of) if isinstance(of, str) else of
-        return tenant.admit(registry.servable(named))
+        return tenant.admit(self.registry.servable(named))
 
     async def _admit(self, whose: Tenant) -> entrance.Ticket:
         return await entrance.enter(self.pool.entrance, whose.schema)
@@ -287,17 +298,8 @@ class Tenancy(Marks, Jobs):
                 that was made elsewhere; False: the application sees to that.
         """
         app.extensions["tenancy"] = self
-        answers = {"/healthz": readiness.alive, "/readyz": self._readyz} if probes else {}
-        self._hooks.attach(app, answers, bind_sessions=bind_sessions)
-
-    async def _readyz(self) -> tuple[int, bytes]:
-        now = asyncio.get_running_loop().time()
-        if self._readiness is None or self._readiness.expires_at <= now:
-            try:
-                self._readiness = await readiness.ask(self.pool)
-            except NotStartedError as error:
-                self._readiness = Readiness(now, reason=error.code)
-        return self._readiness.status, self._readiness.body
+        answers: dict[str, asgi.Probe] = {"/healthz": readiness.alive, "/readyz": self._readyz}
+        self._hooks.attach(app, answers if probes else {}, bind_sessions=bind_sessions)
 
 
 class _OfTenant(Transaction):

@@ -12,7 +12,6 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from tenancy import envelope as envelopes
-from tenancy import registry as registries
 from tenancy import tenant as tenants
 from tenancy.envelope import Envelope
 from tenancy.registry import Registry
@@ -125,7 +124,7 @@ class Jobs:
 
     @asynccontextmanager
     async def _serving(self, key: TenantKey) -> AsyncIterator[Tenant]:
-        served = tenants.admit(registries.servable(await self.registry.find(key)))
+        served = tenants.admit(self.registry.servable(await self.registry.find(key)))
         with tenants.serving(served):
             yield served
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 
 import asyncpg
 
-from tenancy.errors import TenancyError
+from tenancy.errors import NotStartedError, TenancyError
 from tenancy.pool import Pool
 from tenancy.problems import problem
 
@@ -53,6 +55,36 @@ class Readiness:
 async def alive() -> tuple[int, bytes]:
     """Answer that the process runs its event loop; asks nothing of the database."""
     return 200, b'{"status": "ok"}'
+
+
+class Probe:
+    """The answer of ``/readyz``: the database is asked once, however many ask us at a time.
+
+    Args:
+        pool: returns the pool, or raises `NotStartedError` where there is none.
+    """
+
+    def __init__(self, pool: Callable[[], Pool]) -> None:
+        self._pool = pool
+        self._answer = Readiness(float("-inf"))
+        self._asking: asyncio.Task[Readiness] | None = None
+
+    async def __call__(self) -> tuple[int, bytes]:
+        """Return the status and the JSON document."""
+        loop = asyncio.get_running_loop()
+        if self._answer.expires_at <= loop.time():
+            if self._asking is None or self._asking.done():
+                self._asking = loop.create_task(self._ask(), context=Context())
+            # A prober that hangs up must not fail the others.
+            self._answer = await asyncio.shield(self._asking)
+        return self._answer.status, self._answer.body
+
+    async def _ask(self) -> Readiness:
+        try:
+            pool = self._pool()
+        except NotStartedError as error:
+            return Readiness(asyncio.get_running_loop().time(), reason=error.code)
+        return await ask(pool)
 
 
 async def ask(pool: Pool) -> Readiness:

@@ -15,7 +15,7 @@ from tenancy.errors import (
     TenancyError,
     UnknownTenantError,
 )
-from tenancy.registry import Registry, servable
+from tenancy.registry import Registry
 from tenancy.resolvers import Resolver, TenantKey
 from tenancy.resolvers.keys import found
 from tenancy.settings import Settings
@@ -56,7 +56,7 @@ class Resolution:
         said = found(self._resolver(scope))
         if not said.keys:
             raise UnknownTenantError("the request names no tenant")
-        tenant = servable(await self._agreed(said.keys))
+        tenant = self._registry().servable(await self._agreed(said.keys))
         moved = self._moved(scope, said.keys, tenant, host)
         return Resolved(tenant, moved, principal=said.principal, prefix=said.prefix)
 

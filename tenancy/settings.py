@@ -15,8 +15,8 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tenancy import identifiers
-from tenancy.errors import InvalidIdentifierError, SettingsError
+from tenancy import identifiers, versions
+from tenancy.errors import InvalidIdentifierError, InvalidVersionsError, SettingsError
 
 PREFIX = "TENANCY_"
 TEST_PREFIX = "TENANCY_TEST_"  # read by the test suite, not by us
@@ -144,14 +144,40 @@ class Settings(BaseSettings):
         default=30.0,
         description="Seconds a request's transaction may sit idle before the server ends it.",
     )
+    registry_listen: bool = Field(
+        default=True,
+        description="Hear of a tenant's changes at once, by LISTEN on one more connection.",
+    )
+    registry_listen_database_url: SecretStr | None = Field(
+        default=None,
+        description="Where to LISTEN: the server itself, where TENANCY_DATABASE_URL leads to a "
+        "transaction pooler. Unset: TENANCY_DATABASE_URL.",
+    )
     registry_ttl_seconds: Seconds = Field(
-        default=5.0, description="Seconds a known tenant is served from memory."
+        default=5.0,
+        description="Seconds a known tenant is served from memory while changes are not heard.",
     )
     registry_negative_ttl_seconds: Seconds = Field(
-        default=2.0, description="Seconds an unknown name is answered 404 from memory."
+        default=2.0, description="Seconds an unknown name is answered 404 from memory, likewise."
+    )
+    registry_refresh_seconds: Seconds = Field(
+        default=300.0,
+        description="Seconds between two readings of the whole registry while changes are heard.",
     )
     registry_max_entries: int = Field(
-        default=20_000, ge=1, description="Names kept in memory, known and unknown, per process."
+        default=20_000,
+        ge=1,
+        description="Tenants kept in memory per process, about 1 KB each; as many unknown names.",
+    )
+    registry_lookups_per_second: int = Field(
+        default=100,
+        ge=1,
+        description="Names never seen before that each process looks up; others are answered 503.",
+    )
+    versions: str | None = Field(
+        default=None,
+        description="Checkpoints that this build serves, such as >=0007 or >=0007,<=0009; tenants "
+        "at others are answered 503. Unset: all.",
     )
     envelope_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
@@ -199,7 +225,17 @@ class Settings(BaseSettings):
             raise ValueError(f"{name!r} is taken by tenancy itself: choose another name")
         return name
 
-    @field_validator("database_url", "admin_database_url")
+    @field_validator("versions")
+    @classmethod
+    def _range(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                versions.parse(text)
+            except InvalidVersionsError as error:
+                raise ValueError(str(error)) from error
+        return text
+
+    @field_validator("database_url", "admin_database_url", "registry_listen_database_url")
     @classmethod
     def _dsn(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(
@@ -235,6 +271,13 @@ class Settings(BaseSettings):
                 "use the embedded server (python -m tenancy serve)"
             )
         return self.database_url.get_secret_value()
+
+    @property
+    def listen_dsn(self) -> str:
+        """The address the registry listens at; by default where requests run."""
+        if self.registry_listen_database_url is None:
+            return self.dsn
+        return self.registry_listen_database_url.get_secret_value()
 
     @property
     def admin_dsn(self) -> str:

@@ -11,8 +11,9 @@ from quart.testing import WebsocketResponseError
 from support.asgi import call, lifespan
 from support.databases import Database
 from support.notes import read
+from support.wire import wire
 
-from tenancy import Tenancy, migrate, provision
+from tenancy import Tenancy, migrate, provision, readiness
 from tenancy.errors import NotStartedError
 from tenancy.problems import MEDIA_TYPE
 
@@ -222,3 +223,22 @@ async def test_what_is_not_started_says_so(database: Database) -> None:
     tenancy = Tenancy(settings=database.settings())
     with pytest.raises(NotStartedError, match="async with Tenancy"):
         await read(tenancy, "acme")
+
+
+async def test_a_thousand_probes_ask_the_database_once(database: Database) -> None:
+    async with wire(database.app_url) as line:
+        settings = database.settings(database_url=line.url, registry_listen=False)
+        tenancy = Tenancy(settings=settings)
+        app = Quart(__name__)
+        tenancy.init_app(app, probes=True)
+        async with app.test_app():
+            await call(app, [], "/readyz")  # which prepares the query
+            await asyncio.sleep(readiness.TTL_SECONDS)
+            line.round_trips = 0
+            first = asyncio.create_task(call(app, [], "/readyz"))
+            await asyncio.sleep(0)
+            probes = [asyncio.create_task(call(app, [], "/readyz")) for _ in range(1000)]
+            await asyncio.sleep(0)
+            first.cancel()  # a prober that hangs up fails nobody else
+            assert {answer.status for answer in await asyncio.gather(*probes)} == {200}
+            assert line.round_trips <= 2  # the query, and the connection's reset

@@ -118,19 +118,25 @@ async def test_all_unknown_hosts_have_one_body(front: Front) -> None:
         ("deleting", 404),
     ],
 )
-async def test_a_state_has_its_answer(front: Front, owner: Any, state: str, status: int) -> None:
+async def test_a_state_has_its_answer(
+    front: Front, tenancy: Tenancy, owner: Any, state: str, status: int
+) -> None:
     await owner.execute("UPDATE tenancy.tenants SET state = $1 WHERE slug = 'acme'", state)
+    tenancy.registry.forget()
     answer = await call(front, [(b"host", b"acme.example.com")])
     assert answer.status == status
     assert (b"retry-after" in answer.headers) is (status == 503)
 
 
-async def test_a_custom_domain_leads_to_its_tenant_once_verified(front: Front, owner: Any) -> None:
+async def test_a_custom_domain_leads_to_its_tenant_once_verified(
+    front: Front, tenancy: Tenancy, owner: Any
+) -> None:
     await owner.execute(
         "INSERT INTO tenancy.domains (name, tenant_id, verified_at) "
         "SELECT name, id, CASE name WHEN 'notes.acme.test' THEN now() END FROM tenancy.tenants, "
         "unnest(ARRAY['notes.acme.test', 'unverified.acme.test']) AS name WHERE slug = 'acme'"
     )
+    tenancy.registry.forget()
     assert (await call(front, [(b"host", b"Notes.Acme.Test.:8000")])).body == b"acme"
     assert (await call(front, [(b"host", b"unverified.acme.test")])).status == 421
 

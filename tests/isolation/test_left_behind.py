@@ -191,6 +191,7 @@ async def test_a_write_to_a_read_only_tenant_is_forbidden(
     tenancy: Tenancy, owner: asyncpg.Connection
 ) -> None:
     await owner.execute("UPDATE tenancy.tenants SET state = 'read_only' WHERE slug = 'acme'")
+    tenancy.registry.forget()
     app = Quart(__name__)
     tenancy.init_app(app)
 

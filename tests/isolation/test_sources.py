@@ -50,6 +50,7 @@ async def make(tenancy: Tenancy, database: Database) -> Make:
             **{k: v for k, v in options.items() if k in known},
         )
         own._pool, own._registry = tenancy._pool, tenancy._registry
+        own.registry.forget()  # what the test has changed a moment ago
         return own.middleware(lambda scope, receive, send: _whose(scope, receive, send, own))
 
     return made
