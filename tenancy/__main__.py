@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tenancy import doctor as doctors
-from tenancy import embedded, limits, provision
+from tenancy import embedded, provision
 from tenancy import serve as serving
 from tenancy import settings as settings_module
 from tenancy.exits import Exit, exit_codes
+from tenancy.fairness import limits
 from tenancy.leakcheck.command import leakcheck
 from tenancy.migrate.__main__ import migrate_group
 from tenancy.provision import Administrator, Profile

@@ -10,8 +10,8 @@ from werkzeug.exceptions import HTTPException
 
 from tenancy import problems
 from tenancy.extension import Tenancy
-from tenancy.hooks import answered
 from tenancy.settings import Settings
+from tenancy.web.hooks import answered
 
 DOCUMENTATION = ("openapi", "redoc_ui", "scalar_ui", "swagger_ui")  # endpoints of quart-schema
 MAX_BODY_BYTES = 1024 * 1024

@@ -9,27 +9,29 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from quart import Quart
 
-from tenancy import asgi, entrance, preflight, readiness, resolvers, shutdown, tenant
+from tenancy import preflight, resolvers, tenant
 from tenancy import settings as settings_module
-from tenancy.audience import Marks
-from tenancy.authorization import Authorization, Authorize, Principal
 from tenancy.errors import (
     MisdirectedHostError,
     NotStartedError,
     TenancyError,
     TenantReadOnlyError,
 )
-from tenancy.hooks import Hooks
+from tenancy.fairness import entrance
 from tenancy.jobs import Jobs
 from tenancy.pool import Init, Pool
 from tenancy.registry import Registry
-from tenancy.resolution import Resolution
 from tenancy.resolvers import KeyKind, Resolver, TenantKey
 from tenancy.scope import IsolationLevel, Scope
 from tenancy.settings import Isolation, Settings
 from tenancy.tenant import State, Tenant
 from tenancy.transaction import Transaction
 from tenancy.versions import ALL, parse
+from tenancy.web import asgi, readiness, shutdown
+from tenancy.web.audience import Marks
+from tenancy.web.authorization import Authorization, Authorize, Principal
+from tenancy.web.hooks import Hooks
+from tenancy.web.resolution import Resolution
 
 _log = logging.getLogger(__name__)
 

@@ -4,8 +4,9 @@ import logging
 
 import asyncpg
 
-from tenancy import identifiers, pooler, walls
+from tenancy import identifiers, walls
 from tenancy.errors import DatabaseSetupError
+from tenancy.pool import pooler
 from tenancy.settings import Isolation, Settings
 
 _log = logging.getLogger(__name__)

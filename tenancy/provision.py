@@ -10,8 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from tenancy import identifiers, limits, migrate, walls
-from tenancy.connect import connect
+from tenancy import identifiers, migrate, walls
 from tenancy.errors import (
     DatabaseSetupError,
     DomainTakenError,
@@ -21,7 +20,9 @@ from tenancy.errors import (
     SlugTakenError,
     UnknownTenantError,
 )
+from tenancy.fairness import limits
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
+from tenancy.pool.connect import connect
 from tenancy.preflight import CATALOG_TABLES
 from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant

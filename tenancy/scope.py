@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from tenancy.connection import FORGET, Entry, reseed
 from tenancy.identifiers import literal, quoted
+from tenancy.pool.connection import FORGET, Entry, reseed
 from tenancy.settings import milliseconds
 
 IsolationLevel = Literal["read_committed", "repeatable_read", "serializable"]

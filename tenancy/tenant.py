@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from tenancy import limits
-from tenancy.entrance import Ticket
 from tenancy.errors import NoTenantError, ShuttingDownError, TenancyError, TenantMismatchError
-from tenancy.limits import Limits
+from tenancy.fairness import limits
+from tenancy.fairness.entrance import Ticket
+from tenancy.fairness.limits import Limits
 
 _log = logging.getLogger(__name__)
 

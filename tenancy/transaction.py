@@ -12,7 +12,6 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from tenancy import tenant
-from tenancy.connection import discard, is_gone
 from tenancy.errors import (
     CommitConflictError,
     CommitUnknownError,
@@ -23,6 +22,7 @@ from tenancy.errors import (
 )
 from tenancy.faults import LOST
 from tenancy.pool import Pool
+from tenancy.pool.connection import discard, is_gone
 from tenancy.scope import Scope
 
 _LOST_BEFORE_COMMIT = "the connection was lost before COMMIT: nothing was saved"

@@ -24,7 +24,8 @@ from support.databases import (
 )
 from support.servers import server
 
-from tenancy import Isolation, Tenancy, migrate, pooler, provision
+from tenancy import Isolation, Tenancy, migrate, provision
+from tenancy.pool import pooler
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from tenancy import identifiers
-from tenancy.connect import connect
 from tenancy.doctor import database, lint, login, pooling, registry, roles, server
 from tenancy.doctor.catalogs import Patient
 from tenancy.doctor.finding import By, Check, Finding, Level
 from tenancy.doctor.output import lines
+from tenancy.pool.connect import connect
 from tenancy.settings import Settings
 
 __all__ = ["CHECKS", "MOST", "By", "Check", "Finding", "Level", "diagnose", "lines"]

@@ -2,10 +2,11 @@
 
 import asyncpg
 
-from tenancy import pooler, walls
-from tenancy.connect import connect
+from tenancy import walls
 from tenancy.doctor.catalogs import Patient
 from tenancy.doctor.finding import By, Finding, Level
+from tenancy.pool import pooler
+from tenancy.pool.connect import connect
 from tenancy.settings import Isolation, Pooler
 
 _WATCH = ("client_connection_check_interval", "1s")

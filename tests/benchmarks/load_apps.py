@@ -6,7 +6,7 @@ from typing import Any
 from quart import Quart, request
 
 from tenancy import Tenancy
-from tenancy.permits import Permits
+from tenancy.fairness.permits import Permits
 
 
 class Unlimited(Permits):

@@ -20,7 +20,8 @@ from gate_apps import QUERY
 from support.databases import Database
 from support.servers import fleet
 
-from tenancy import StatementCache, Tenancy, connection
+from tenancy import StatementCache, Tenancy
+from tenancy.pool import connection
 
 BLOCK = 50
 CHOICES = ("shared", *map(str, StatementCache))

@@ -13,9 +13,10 @@ from support.databases import Database
 from support.notes import read
 from support.wire import wire
 
-from tenancy import Tenancy, migrate, provision, readiness
+from tenancy import Tenancy, migrate, provision
 from tenancy.errors import NotStartedError
 from tenancy.problems import MEDIA_TYPE
+from tenancy.web import readiness
 
 ACME = {"Host": "acme.example.com"}
 

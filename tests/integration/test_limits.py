@@ -12,7 +12,7 @@ from support.wire import wire
 
 from tenancy import Tenancy, provision
 from tenancy.errors import InvalidLimitError, TenantBusyError, UnknownTenantError
-from tenancy.limits import MAX_CONNECTIONS, STATEMENT_TIMEOUT
+from tenancy.fairness.limits import MAX_CONNECTIONS, STATEMENT_TIMEOUT
 
 
 async def _limit(database: Database, **changes: float | None) -> None:

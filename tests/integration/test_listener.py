@@ -16,8 +16,9 @@ from support.changes import (
 from support.databases import Database, Logins, Open, drop_database, make_database
 from support.wire import CUT, HOLD, PASS, Wire, wire
 
-from tenancy import Tenancy, listener, lookup, provision
+from tenancy import Tenancy, provision
 from tenancy.errors import DatabaseUnavailableError, MisdirectedHostError, UnknownTenantError
+from tenancy.registry import listener, lookup
 from tenancy.resolvers import KeyKind, TenantKey
 
 NEVER = {"registry_ttl_seconds": 3600, "registry_negative_ttl_seconds": 3600}

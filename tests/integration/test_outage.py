@@ -18,7 +18,7 @@ from support.wire import CUT, HOLD, PASS, wire
 from tenancy import Tenancy, TenancyError, embedded, migrate, provision
 from tenancy.demo import create_app
 from tenancy.errors import DatabaseUnavailableError
-from tenancy.outage import ASK_AGAIN_SECONDS
+from tenancy.fairness.outage import ASK_AGAIN_SECONDS
 
 SIZE = 10
 HEADERS = [(b"host", b"acme.example.com")]

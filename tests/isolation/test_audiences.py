@@ -13,7 +13,7 @@ from quart.views import View
 from support.databases import Database
 
 from tenancy import Tenancy, by_path
-from tenancy.audience import Audience, Audiences
+from tenancy.web.audience import Audience, Audiences
 
 ACME, GLOBEX, APEX, OPS = (
     {"Host": host}

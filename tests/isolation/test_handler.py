@@ -19,7 +19,7 @@ from tenancy.errors import (
     TenantMismatchError,
     TransactionFailedError,
 )
-from tenancy.shapes import USES_BEFORE_OWN
+from tenancy.pool.shapes import USES_BEFORE_OWN
 from tenancy.tenant import serving
 
 INSERT = "INSERT INTO notes (body) VALUES ('new')"

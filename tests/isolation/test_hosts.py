@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from support.asgi import call
 
 from tenancy import Tenancy
-from tenancy.asgi import Front
 from tenancy.errors import MalformedHostError, MisdirectedHostError, UnknownTenantError
 from tenancy.resolvers import KeyKind, TenantKey, by_host, by_subdomain, host
+from tenancy.web.asgi import Front
 
 TENANT = [
     b"acme.example.com", b"acme.example.com:8000", b"ACME.Example.COM", b"acme.example.com.",

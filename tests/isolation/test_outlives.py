@@ -19,7 +19,7 @@ from support.databases import Database
 from support.live import live
 from support.notes import read, write
 
-from tenancy import Tenancy, shutdown, tenant
+from tenancy import Tenancy, tenant
 from tenancy.errors import (
     NoTenantError,
     NotStartedError,
@@ -28,6 +28,7 @@ from tenancy.errors import (
     TenantMismatchError,
     TenantSuspendedError,
 )
+from tenancy.web import shutdown
 
 ACME = [(b"host", b"acme.example.com")]
 INSERT = "INSERT INTO notes (body) VALUES ($1)"

@@ -10,18 +10,9 @@ from joserfc import jwk, jwt
 from support.asgi import Answer, call
 from support.databases import Database
 
-from tenancy import (
-    Tenancy,
-    by_domain,
-    by_header,
-    by_host,
-    by_path,
-    by_subdomain,
-    by_token,
-    chain,
-)
-from tenancy.asgi import Front
+from tenancy import Tenancy, by_domain, by_header, by_host, by_path, by_subdomain, by_token, chain
 from tenancy.resolvers import KeyKind, Resolver, signed
+from tenancy.web.asgi import Front
 
 SECRET = "s" * 32
 APEX = (b"host", b"example.com")

@@ -6,8 +6,8 @@ import asyncpg
 from support import texts
 from support.databases import Database, superuser
 
-from tenancy import statements
 from tenancy.errors import StatementRefusedError
+from tenancy.pool import statements
 
 ROWS = {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"}  # tags of what strict runs
 

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 from support.databases import PASSWORD, Database, Logins, superuser
 from support.processes import free_port
-from tenancy import Settings, pooler
+from tenancy import Settings
+from tenancy.pool import pooler
 
 CONFIG = Path(__file__).parents[2] / "config" / "pgbouncer.ini"
 POOL_SIZE = 2

@@ -1,4 +1,4 @@
-"""The names of asyncpg's own that tenancy/connection.py and tenancy/lent.py lean on."""
+"""The names of asyncpg's own that tenancy/pool/connection.py and tenancy/pool/lent.py lean on."""
 
 import asyncio
 import inspect
@@ -11,8 +11,8 @@ from asyncpg.connection import ServerCapabilities
 from asyncpg.pool import PoolConnectionHolder, PoolConnectionProxy, _PoolConnectionHolderQueue
 from asyncpg.transaction import Transaction
 
-from tenancy import lent
-from tenancy.connection import ForgetfulConnection
+from tenancy.pool import lent
+from tenancy.pool.connection import ForgetfulConnection
 
 OVERRIDDEN = [
     "execute", "reset", "_get_statement", "_copy_out", "_copy_in", "_get_unique_id",

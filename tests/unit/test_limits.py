@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenancy import limits
-from tenancy.limits import NONE, Limits
+from tenancy.fairness import limits
+from tenancy.fairness.limits import NONE, Limits
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

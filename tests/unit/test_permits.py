@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenancy.errors import PoolExhaustedError, TenancyError, TenantBusyError
-from tenancy.permits import Permits
+from tenancy.fairness.permits import Permits
 
 
 def permits(size: int = 10, **options: object) -> Permits:

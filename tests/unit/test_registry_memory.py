@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenancy.bucket import Bucket
-from tenancy.directory import Directory
-from tenancy.lookup import Found
-from tenancy.memory import NOBODY, STRANGER, UNSURE, Memory
+from tenancy.registry.bucket import Bucket
+from tenancy.registry.directory import Directory
+from tenancy.registry.lookup import Found
+from tenancy.registry.memory import NOBODY, STRANGER, UNSURE, Memory
 from tenancy.resolvers import KeyKind, TenantKey
 from tenancy.settings import Settings
 from tenancy.tenant import Tenant

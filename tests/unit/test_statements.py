@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import texts
 
-from tenancy import statements
 from tenancy.errors import StatementRefusedError
+from tenancy.pool import statements
 
 
 def _admitted(sql: str) -> bool:

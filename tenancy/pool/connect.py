@@ -6,11 +6,11 @@ from typing import Any
 
 import asyncpg
 
-from tenancy.connection import Connection
 from tenancy.faults import connecting
-from tenancy.pooler import session
+from tenancy.pool.connection import Connection
+from tenancy.pool.pooler import session
+from tenancy.pool.shapes import Shapes
 from tenancy.settings import Pooler, Settings, StatementCache, variable
-from tenancy.shapes import Shapes
 
 TIMEOUT_SECONDS = 10.0
 CACHED_STATEMENTS = 100

@@ -12,8 +12,8 @@ from typing import Final
 from uuid import UUID
 
 from tenancy import identifiers
-from tenancy.directory import Directory
-from tenancy.lookup import Found
+from tenancy.registry.directory import Directory
+from tenancy.registry.lookup import Found
 from tenancy.resolvers import KeyKind, TenantKey
 from tenancy.settings import Settings
 from tenancy.tenant import Tenant

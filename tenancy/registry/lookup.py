@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import asyncpg
 
-from tenancy import limits
 from tenancy.errors import DatabaseSetupError
+from tenancy.fairness import limits
 from tenancy.resolvers import KeyKind, TenantKey
 from tenancy.tenant import State, Tenant
 

@@ -13,9 +13,7 @@ import asyncio
 import logging
 from contextvars import Context
 
-from tenancy import lookup, versions
-from tenancy.bucket import Bucket
-from tenancy.directory import Directory
+from tenancy import versions
 from tenancy.errors import (
     MisdirectedHostError,
     RegistryBusyError,
@@ -25,10 +23,13 @@ from tenancy.errors import (
     TenantVersionError,
     UnknownTenantError,
 )
-from tenancy.listener import Listener
-from tenancy.lookup import Fetch
-from tenancy.memory import NOBODY, STRANGER, Memory
 from tenancy.pool import Pool
+from tenancy.registry import lookup
+from tenancy.registry.bucket import Bucket
+from tenancy.registry.directory import Directory
+from tenancy.registry.listener import Listener
+from tenancy.registry.lookup import Fetch
+from tenancy.registry.memory import NOBODY, STRANGER, Memory
 from tenancy.resolvers import KeyKind, TenantKey
 from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant

@@ -10,15 +10,7 @@ from typing import Self
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from tenancy import connect, lent, tenant
-from tenancy.connection import (
-    Entry,
-    ForgetfulConnection,
-    discard,
-    discard_idle,
-    give_back,
-    take,
-)
+from tenancy import tenant
 from tenancy.errors import (
     DatabaseSetupError,
     DatabaseUnavailableError,
@@ -26,11 +18,20 @@ from tenancy.errors import (
     OtherLoopError,
     PoolExhaustedError,
 )
+from tenancy.fairness.outage import ASKING_SECONDS, Outage
+from tenancy.fairness.permits import Permits
 from tenancy.faults import LOST, connecting, reason
-from tenancy.outage import ASKING_SECONDS, Outage
-from tenancy.permits import Permits
+from tenancy.pool import connect, lent
+from tenancy.pool.connection import (
+    Entry,
+    ForgetfulConnection,
+    discard,
+    discard_idle,
+    give_back,
+    take,
+)
+from tenancy.pool.shapes import Shapes
 from tenancy.settings import Settings, variable
-from tenancy.shapes import Shapes
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Pool:
 
     Attributes:
         permits: to hold a connection.
-        entrance: permits to be on the way to one; see `tenancy.entrance`.
+        entrance: permits to be on the way to one; see `tenancy.fairness.entrance`.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:

@@ -17,11 +17,11 @@ from typing import Protocol
 
 import asyncpg
 
-from tenancy.connect import connect
 from tenancy.errors import TenancyError
 from tenancy.faults import LOST, connecting, reason
 from tenancy.identifiers import CATALOG_SCHEMA, literal
-from tenancy.lookup import Fetch
+from tenancy.pool.connect import connect
+from tenancy.registry.lookup import Fetch
 from tenancy.settings import Settings, variable
 
 _log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
-from tenancy import lent, statements
 from tenancy.identifiers import literal
+from tenancy.pool import lent, statements
+from tenancy.pool.shapes import Shapes, Uses, keys
 from tenancy.settings import StatementCache
-from tenancy.shapes import Shapes, Uses, keys
 
 # Everything a session can remember, as utility statements where there is one: they cost the server
 # a few microseconds each, a SELECT tens.

@@ -8,7 +8,7 @@ of those before it has its connection.
 
 import asyncio
 
-from tenancy.permits import Permits
+from tenancy.fairness.permits import Permits
 
 # A request that is still not at the database does something else: a body that arrives slowly,
 # another service, a stream. It no longer counts.

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tenancy import tenant
-from tenancy.entrance import Ticket
 from tenancy.errors import (
     MalformedHostError,
     MalformedTargetError,
@@ -19,6 +18,7 @@ from tenancy.errors import (
     ShuttingDownError,
     TenancyError,
 )
+from tenancy.fairness.entrance import Ticket
 from tenancy.problems import POLICY_VIOLATION, problem
 from tenancy.tenant import Serving, Tenant
 

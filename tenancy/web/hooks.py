@@ -19,11 +19,12 @@ from quart import (
 from quart.globals import request_ctx, websocket_ctx
 from werkzeug.exceptions import NotFound
 
-from tenancy import asgi, sessions, shutdown, tenant
-from tenancy.audience import Audience, Audiences
-from tenancy.authorization import Authorization
+from tenancy import tenant
 from tenancy.errors import MisdirectedHostError, SessionOfAnotherTenantError, TenancyError
 from tenancy.problems import Problem, problem
+from tenancy.web import asgi, sessions, shutdown
+from tenancy.web.audience import Audience, Audiences
+from tenancy.web.authorization import Authorization
 
 _log = logging.getLogger(__name__)
 

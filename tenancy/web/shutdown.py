@@ -13,9 +13,9 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEven
 from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
 
 from tenancy import tenant, transaction
-from tenancy.asgi import refuse
 from tenancy.errors import CommitUnknownError, ShuttingDownError, TenancyError
 from tenancy.problems import SERVICE_RESTART, Problem
+from tenancy.web.asgi import refuse
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,6 @@ from typing import Any
 from urllib.parse import quote
 
 from tenancy import resolvers
-from tenancy.asgi import Resolved
-from tenancy.asgi import Scope as MutableScope
 from tenancy.errors import (
     ConflictingTenantsError,
     MisdirectedHostError,
@@ -20,6 +18,8 @@ from tenancy.resolvers import Resolver, TenantKey
 from tenancy.resolvers.keys import found
 from tenancy.settings import Settings
 from tenancy.tenant import Tenant
+from tenancy.web.asgi import Resolved
+from tenancy.web.asgi import Scope as MutableScope
 
 # RFC 3986, section 3.3 and 3.4; the percent sign is of what is encoded already.
 _PATH = "/%:@!$&'()*+,;=-._~"

@@ -1,0 +1,1 @@
+"""A fair share for every tenant: of the pool, of the way there, and in an outage of the server."""
