@@ -86,9 +86,10 @@ class Transaction:
                 raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
         finally:
             self._block.is_open = False
-            await self._pool.leave(
-                self._conn, self._scope.schemas[0]
-            )  # rolls back what was not committed or is in doubt
+            # Rolls back what was not committed; closes what is in doubt. Never waits after COMMIT:
+            # a cancellation would be raised here, and hide what became of it.
+            schema = self._scope.schemas[0]
+            await self._pool.leave(self._conn, schema, wait=error is not None)
 
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:

@@ -5,8 +5,9 @@ Short form: 2,000 cancellations. Long form (--long): 100,000.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+import asyncpg
 import pytest
 from support.books import Books, told
 from support.databases import Database
@@ -89,3 +90,42 @@ def test_a_block_cancelled_anywhere_saves_nothing_unsaid_and_loses_no_slot(
         books = runner.run(_cancel_everywhere(database, rng, times, rounds, warm=warm))
     assert books.failed
     assert books.acknowledged or books.uncertain
+
+
+async def _listens(conn: asyncpg.Connection) -> None:
+    await conn.add_listener("channel", lambda *_: None)
+
+
+async def _names_a_statement(conn: asyncpg.Connection) -> None:
+    await conn.prepare("SELECT 1", name="mine")
+
+
+async def _outlives_its_pool(conn: asyncpg.Connection) -> None:
+    await conn._holder._pool.expire_connections()
+
+
+@pytest.mark.filterwarnings("ignore:.*active notification listener:asyncpg.InterfaceWarning")
+@pytest.mark.parametrize("act", [_listens, _names_a_statement, _outlives_its_pool])
+async def test_a_saved_block_whose_connection_takes_time_to_release_is_not_told_cancelled(
+    tenancy: Tenancy, act: Callable[[asyncpg.Connection], Awaitable[None]]
+) -> None:
+    async def insert(body: str) -> str:
+        async with tenancy.transaction("acme") as conn:
+            await conn.execute("INSERT INTO notes (body) VALUES ($1)", body)
+            await act(conn)
+        return body
+
+    books = Books()
+    for n in range(40):
+        try:
+            await cancelled_at(insert(str(n)), n // 2 + 1, 1, (None, 0.0)[n % 2])
+        except asyncio.CancelledError:
+            books.failed[str(n)] = "cancelled"
+        except CommitUnknownError:
+            books.uncertain.add(str(n))
+        else:
+            books.acknowledged.add(str(n))
+    rows = await read(tenancy, "acme")
+    assert set(books.audit(rows).values()) == {0}, books.suspects(rows)
+    assert books.acknowledged
+    assert await slots_lost(tenancy, "acme") == 0
