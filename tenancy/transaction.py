@@ -76,14 +76,14 @@ class Transaction:
         open_block.set(self._block)
         return self._conn
 
-    async def __aexit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: object
-    ) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         try:
             if error is None:
                 await _commit(self._conn, self._scope)
             elif isinstance(error, LOST) and is_gone(self._conn):
                 raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
+            elif isinstance(error, TimeoutError) and error.__cause__ is None:
+                discard(self._conn)  # the driver's own: no ROLLBACK would be answered either
         finally:
             self._block.is_open = False
             # Rolls back what was not committed; closes what is in doubt. Never waits after COMMIT:
