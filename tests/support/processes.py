@@ -69,6 +69,10 @@ class Served:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def kill(self) -> None:
+        """End it and its workers by kill -9, as one."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+
     async def ended(self, seconds: float = 30) -> int:
         return await asyncio.wait_for(self.process.wait(), seconds)
 
