@@ -146,7 +146,7 @@ MUTANTS = (
     Mutant(
         "COMMIT's tag unchecked, and nothing before it",
         (
-            ("scope.py", '(\n            f"SET CONS', '"COMMIT" or (\n            f"SET CONS'),
+            ("scope.py", 'return f"SET CONS', 'return "COMMIT" or f"SET CONS'),
             ("transaction.py", 'if tag != "COMMIT":', "if False:"),
         ),
         (HANDLER, "-k", "swallows"),
@@ -179,8 +179,8 @@ MUTANTS = (
     ),
     _one(
         "no guard of read-only",
-        ("scope.py", "OPERATOR(pg_catalog.=) text {literal(readonly)}",
-         "OPERATOR(pg_catalog.<>) text ''"),
+        ("scope.py", "OPERATOR(pg_catalog.=) {readonly}",
+         "OPERATOR(pg_catalog.<>) ({readonly} OPERATOR(pg_catalog.||) text 'x')"),
         *(LEFT, "-k", "read_only_block"),
     ),
     _one(
