@@ -254,19 +254,20 @@ MUTANTS = (
     Mutant(
         "split('.')[0] as resolver",
         (
-            ("resolvers.py", 'if name.endswith(f".{base}"):', "if True:"),
-            ("resolvers.py", 'label = name.removesuffix(f".{base}")', 'label = name.split(".")[0]'),
+            ("resolvers/host.py", "return name not in bases and ", "return True or "),
+            ("resolvers/host.py", 'if name.endswith(f".{base}")), key', "), key"),
+            ("resolvers/host.py", 'name.removesuffix(f".{base}")', 'name.split(".")[0]'),
         ),
         (HOSTS, MUTATED_HOSTS, "-k", "answer or mutated"),
     ),
     _one(
         "the first of two hosts",
-        ("resolvers.py", "if len(values) != 1:", "if not values:"),
+        ("resolvers/host.py", "if len(values) != 1:", "if not values:"),
         *(HOSTS, "-k", "or_two"),
     ),
     _one(
         "a host forwarded by a stranger",
-        ("resolvers.py", 'if key.lower() == b"host"]', 'if key.lower() in (b"host", b"x-host")]'),
+        ("resolvers/host.py", 'key.lower() == b"host"]', 'key.lower() in (b"host", b"x-host")]'),
         *(HOSTS, "-k", "forwarded"),
     ),
     _one(

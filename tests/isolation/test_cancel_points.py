@@ -80,7 +80,7 @@ async def _cancel_everywhere(
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, _uvloop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 @pytest.mark.parametrize("times", [1, 2, 5], ids=["once", "twice", "storm"])
-def test_a_block_cancelled_anywhere_saves_nothing_unsaid_and_loses_no_slot(
+def test_a_block_cancelled_anywhere_saves_nothing_unsaid_and_loses_no_slot(  # noqa: PLR0913, PLR0917 - fixtures are arguments
     database: Database, seed: int, long: bool, times: int, warm: bool, loop: Loop
 ) -> None:
     rounds = (LONG if long else SHORT) // CELLS + 1
