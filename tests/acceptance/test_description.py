@@ -4,6 +4,7 @@ Short form: 30 examples for each operation and phase. Long form (--long): 1,000.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 from support.clients import all_is_quiet
@@ -19,7 +20,7 @@ CHECKS = (
 
 
 async def test_every_answer_is_one_that_is_described(
-    database: Database, seed: int, long: bool
+    database: Database, seed: int, long: bool, tmp_path: Path
 ) -> None:
     async with hypercorn(
         "tenancy.demo:create_app()", env=environment(database.settings())
@@ -30,6 +31,7 @@ async def test_every_answer_is_one_that_is_described(
             *("--max-examples", "1000" if long else "30", "--seed", str(seed)),
             *("--mode", "all", "--generation-database", "none"),
             env={**os.environ, "PYTHONUTF8": "1"},
+            cwd=tmp_path,  # it leaves a directory of its own
             seconds=3600 if long else 120,
         )
         print(result.out[-6000:], result.err[-2000:])

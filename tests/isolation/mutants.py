@@ -20,11 +20,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
-LIMIT_SECONDS = 150
+LIMIT_SECONDS = 300
 
 Edit = tuple[str, str, str]  # a file below tenancy/, a text in it, and what to put in its place
 
 POISON = "tests/isolation/test_poison.py"
+STORM = "tests/isolation/test_storm.py"
 HANDLER = "tests/isolation/test_handler.py"
 WALLS = "tests/isolation/test_walls.py"
 WIRE = "tests/isolation/test_wire.py"
@@ -106,6 +107,16 @@ MUTANTS = (
         "a codec is kept",
         ("connection.py", "self._tampered |= ", "self._tampered &= "),
         *(POISON, "-k", "codec or logger"),
+    ),
+    Mutant(  # and the storm, which must be able to fail
+        "asyncpg's own reset",
+        (
+            ("connection.py", "DISCARD TEMP; DISCARD SEQUENCES; ", ""),
+            ("connection.py", "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
+            ("connection.py", "pg_prepared_statement() WHERE from_sql", "pg_database WHERE false"),
+            ("connection.py", " WHERE own NOT IN (", " WHERE false AND own NOT IN ("),
+        ),
+        (STORM,),
     ),
     # The way in
     Mutant(
