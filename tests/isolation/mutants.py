@@ -218,7 +218,7 @@ MUTANTS = (
     ),
     _one(
         "a transaction inside of another",
-        ("transaction.py", "outer.is_open and outer.task is task", "False"),
+        ("transaction.py", "outer is not None and outer.is_mine()", "False"),
         *(HANDLER, "-k", "task_holds_one or second_transaction"),
     ),
     # Deadlines
@@ -259,7 +259,7 @@ MUTANTS = (
     ),
     _one(
         "another tenant's transaction inside a request",
-        ("tenant.py", "if served is not None and served.id != tenant.id:", "if False:"),
+        ("tenant.py", "request.tenant is not None and request.tenant.id != tenant.id", "False"),
         *(HANDLER, "-k", "another_tenants"),
     ),
     Mutant(
