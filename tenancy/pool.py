@@ -109,7 +109,8 @@ class Pool:
         """Give back *conn*, which `enter` has returned for *schema*, as `release` does.
 
         Args:
-            conn, schema: of `enter`.
+            conn: of `enter`.
+            schema: the one that was given to it.
             wait: False: return at once, so that no cancellation can be raised in here; what takes
                 time goes on in a task of its own.
         """

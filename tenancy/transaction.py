@@ -86,10 +86,8 @@ class Transaction:
                 discard(self._conn)  # the driver's own: no ROLLBACK would be answered either
         finally:
             self._block.is_open = False
-            # Rolls back what was not committed; closes what is in doubt. Never waits after COMMIT:
-            # a cancellation would be raised here, and hide what became of it.
-            schema = self._scope.schemas[0]
-            await self._pool.leave(self._conn, schema, wait=error is not None)
+            # Rolls back, unless committed; then it never waits: a cancellation would hide it.
+            await self._pool.leave(self._conn, self._scope.schemas[0], wait=error is not None)
 
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:
