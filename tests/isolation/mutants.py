@@ -196,7 +196,7 @@ MUTANTS = (
     ),
     _one(
         "acquire without try",
-        ("transaction.py", "await self._pool.release(", "error or await self._pool.release("),
+        ("transaction.py", "await self._pool.leave(", "error or await self._pool.leave("),
         *(HANDLER, "-k", "failing_block or cancelled_block"),
     ),
     _one(

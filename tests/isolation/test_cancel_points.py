@@ -72,7 +72,7 @@ async def _cancel_everywhere(
         differs = books.audit(body for body in rows if body not in {"0", "1"})
         told("cancelled", {"points": points, **books.sums(), **differs})
         assert set(differs.values()) == {0}
-        assert await slots_lost(tenancy, "acme") == 0
+        assert await slots_lost(tenancy, "acme", "globex") == 0
         assert await orphans(database, at_most=2) == 0
     return books
 
@@ -128,4 +128,4 @@ async def test_a_saved_block_whose_connection_takes_time_to_release_is_not_told_
     rows = await read(tenancy, "acme")
     assert set(books.audit(rows).values()) == {0}, books.suspects(rows)
     assert books.acknowledged
-    assert await slots_lost(tenancy, "acme") == 0
+    assert await slots_lost(tenancy, "acme", "globex") == 0

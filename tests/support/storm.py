@@ -144,13 +144,13 @@ async def audit(books: Books, schemas: dict[str, str], database: Database) -> di
     return {**books.audit(found), "misplaced": misplaced}
 
 
-async def slots_lost(tenancy: Tenancy, slug: str) -> int:
-    """Return how many of the pool's slots cannot be used all at once."""
+async def slots_lost(tenancy: Tenancy, *slugs: str) -> int:
+    """Return how many of the pool's slots *slugs*, each of whom has a share, cannot all use."""
     size = tenancy.settings.pool_max_size
     inside = 0
     everybody = asyncio.Event()
 
-    async def hold() -> None:
+    async def hold(slug: str) -> None:
         nonlocal inside
         async with tenancy.transaction(slug, readonly=True) as conn:
             await conn.fetchval("SELECT 1")
@@ -159,7 +159,9 @@ async def slots_lost(tenancy: Tenancy, slug: str) -> int:
                 everybody.set()
             await asyncio.wait_for(everybody.wait(), 20)
 
-    await asyncio.gather(*(hold() for _ in range(size)), return_exceptions=True)
+    await asyncio.gather(
+        *(hold(slugs[n % len(slugs)]) for n in range(size)), return_exceptions=True
+    )
     return size - inside
 
 
