@@ -146,7 +146,7 @@ MUTANTS = (
     ),
     _one(
         "a session path",
-        ("pool.py", '"search_path": "",\n        "sync', '"search_path": "public",\n        "sync'),
+        ("pooler.py", '"search_path": "",', '"search_path": "public",'),
         *(POISON, "-k", "own"),
     ),
     _one(
@@ -234,7 +234,7 @@ MUTANTS = (
     ),
     _one(
         "no time limit for an idle transaction",
-        ("pool.py", '"idle_in_transaction_session_timeout":', '"idle_session_timeout":'),
+        ("pooler.py", '"idle_in_transaction_session_timeout":', '"idle_session_timeout":'),
         *(CANCEL, "-k", "left_idle"),
     ),
     # Statements

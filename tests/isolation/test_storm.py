@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(6 * 3600)
 
 SHORT, LONG = 50_000, 1_000_000
 SHORT_TENANTS, LONG_TENANTS = 50, 500
-LEVELS_SHORT, LEVELS_LONG = ("role",), ("role", "schema")
+LEVELS_SHORT, LEVELS_LONG = ("role",), ("role", "schema", "strict")
 SIZES = {10: 0.8, 1: 0.08, 40: 0.12}  # of the pool, and each one's share of the requests
 ZERO = (
     *("crossed", "state of others seen", "lost", "doubled", "unaccounted", "misplaced"),

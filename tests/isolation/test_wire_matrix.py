@@ -67,6 +67,8 @@ class Cell:
         """The error, its answer over HTTP, and whether the row is there."""
         if self.message == "rollback":
             return ViewError, 500, False
+        if self.fault == "black hole" and self.message == "begin":  # it takes all the time there is
+            return DatabaseUnavailableError, 503, False
         if self.fault == "delay" or self.message == "begin":  # nothing had run: tried again
             return None, 200, True
         if self.message == "commit":
