@@ -3,10 +3,13 @@
 ``hypercorn -c config/hypercorn.toml "tenancy.app:create_app()"``
 """
 
+from typing import Any
+
 from pydantic import ValidationError
 from quart import Quart, Response
-from quart_schema import Info, QuartSchema, RequestSchemaValidationError
+from quart_schema import Info, OpenAPIProvider, QuartSchema, RequestSchemaValidationError
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
 
 from tenancy import problems
 from tenancy.extension import Tenancy
@@ -15,6 +18,55 @@ from tenancy.web.hooks import answered
 
 DOCUMENTATION = ("openapi", "redoc_ui", "scalar_ui", "swagger_ui")  # endpoints of quart-schema
 MAX_BODY_BYTES = 1024 * 1024
+
+# What any request may be answered instead of its view's own answer.
+REFUSALS = {
+    400: "The host, the target or the body is malformed.",
+    403: "The tenant is suspended, or read-only.",
+    404: "There is no such tenant, or nothing at this address.",
+    405: "This address does not take that method.",
+    408: "The body took too long to arrive.",
+    409: "The change conflicts with existing data.",
+    413: "The body is too large.",
+    415: "The body is not of a type that is understood here.",
+    421: "This service does not answer for that host.",
+    422: "The request does not fit its description.",
+    500: "The server failed; nothing is known to be saved.",
+    503: "Busy, not ready, or the outcome is unknown: see `code` and Retry-After.",
+    504: "The database took too long.",
+}
+_PROBLEM = {
+    "type": "object",
+    "description": "Why a request was refused (RFC 9457).",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable; what programs should look at."},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+    "required": ["type", "title", "status", "code"],
+}
+
+
+class _Description(OpenAPIProvider):
+    """quart-schema's, with the refusals; a view that names no answer of its own answers 204."""
+
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+        paths, components = super().build_paths(rule)
+        problem = {"$ref": "#/components/schemas/Problem"}
+        for operations in paths.values():
+            for operation in operations.values():
+                answers = operation["responses"] or {204: {"description": "Done."}}
+                refusals = {
+                    status: {
+                        "description": words,
+                        "content": {problems.MEDIA_TYPE: {"schema": problem}},
+                    }
+                    for status, words in REFUSALS.items()
+                }
+                operation["responses"] = {**refusals, **answers}
+        return paths, {**components, "Problem": _PROBLEM}
 
 
 def create_app(
@@ -38,7 +90,13 @@ def create_app(
     tenancy = tenancy or Tenancy(settings=settings)
     tenancy.init_app(app, probes=True)
     # The other pages of quart-schema repeat this one.
-    QuartSchema(app, info=Info(title=title, version="1"), redoc_ui_path=None, scalar_ui_path=None)
+    QuartSchema(
+        app,
+        info=Info(title=title, version="1"),
+        openapi_provider_class=_Description,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+    )
     for endpoint in DOCUMENTATION:
         if endpoint in app.view_functions:
             tenancy.exempt(app.view_functions[endpoint])

@@ -341,9 +341,7 @@ class _OfTenant(Transaction):
         super().__init__(self._tenancy.pool, scope)
         return await super().__aenter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         await super().__aexit__(kind, error, trace)
         refused = isinstance(error, asyncpg.ReadOnlySQLTransactionError)
         if refused and self._whose.state is State.READ_ONLY:

@@ -76,19 +76,18 @@ class Transaction:
         open_block.set(self._block)
         return self._conn
 
-    async def __aexit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: object
-    ) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         try:
             if error is None:
                 await _commit(self._conn, self._scope)
             elif isinstance(error, LOST) and is_gone(self._conn):
                 raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
+            elif isinstance(error, TimeoutError) and error.__cause__ is None:
+                discard(self._conn)  # the driver's own: no ROLLBACK would be answered either
         finally:
             self._block.is_open = False
-            await self._pool.leave(
-                self._conn, self._scope.schemas[0]
-            )  # rolls back what was not committed or is in doubt
+            # Rolls back, unless committed; then it never waits: a cancellation would hide it.
+            await self._pool.leave(self._conn, self._scope.schemas[0], wait=error is not None)
 
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:

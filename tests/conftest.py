@@ -4,6 +4,7 @@ The URL, where it is set, is a superuser's: the tests make and drop databases an
 """
 
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -38,12 +39,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="send the requests of all tests through PgBouncer; lax: one that resets nothing, so "
         "that the gate alone forgets",
     )
+    parser.addoption("--seed", type=int, help="run the torture tests with this seed again")
 
 
 @pytest.fixture(scope="session")
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether the torture tests run in their long form."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What chance begins with: new each time, or that of --seed; printed when the test fails."""
+    given = request.config.getoption("--seed")
+    seed = random.randrange(2**32) if given is None else int(given)
+    print(f"to run it again alone: pytest '{request.node.nodeid}' --seed {seed}")
+    return seed
 
 
 @pytest.fixture(scope="session", autouse=True)

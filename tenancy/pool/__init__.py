@@ -60,6 +60,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self.permits = _permits(settings, settings.pool_max_size, settings.tenant_max_connections)
         self.entrance = _permits(settings, ENTERING_PER_CONNECTION * settings.pool_max_size)
+        self._releasing: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(cls, settings: Settings, init: Init | None = None) -> Self:
@@ -105,12 +106,22 @@ class Pool:
             self.permits.release(entry.schema)
             raise
 
-    async def leave(self, conn: PoolConnectionProxy, schema: str) -> None:
-        """Give back *conn*, which `enter` has returned for *schema*, as `release` does."""
-        try:
-            await self.release(conn)
-        finally:
+    async def leave(self, conn: PoolConnectionProxy, schema: str, *, wait: bool) -> None:
+        """Give back *conn*, which `enter` has returned for *schema*, as `release` does.
+
+        Args:
+            conn: of `enter`.
+            schema: the one that was given to it.
+            wait: False: return at once, so that no cancellation can be raised in here; what takes
+                time goes on in a task of its own.
+        """
+        releasing = await self._start_release(conn)
+        if releasing is None:
             self.permits.release(schema)
+            return
+        releasing.add_done_callback(lambda _: self.permits.release(schema))
+        if wait:
+            await asyncio.shield(releasing)
 
     async def _begin(self, entry: Entry) -> PoolConnectionProxy:
         """Begin a transaction on a connection that lives.
@@ -188,12 +199,30 @@ class Pool:
 
     async def release(self, conn: PoolConnectionProxy) -> None:
         """Give *conn* back; it forgets, or is closed. Goes on when the caller is cancelled."""
+        releasing = await self._start_release(conn)
+        if releasing is not None:
+            await asyncio.shield(releasing)
+
+    async def _start_release(self, conn: PoolConnectionProxy) -> "asyncio.Task[None] | None":
+        """Give *conn* back, or return the task that does. Never waits."""
         try:
-            if not await give_back(conn, CLOSE_TIMEOUT_SECONDS, self._max_served):
-                await self._pool.release(conn, timeout=CLOSE_TIMEOUT_SECONDS)
+            given_back = await give_back(conn, self._max_served)
         except Exception:  # noqa: BLE001 - what was to be saved is saved, or was reported
-            _log.warning("a connection could not be reset and is closed", exc_info=True)
-            discard(conn)
+            _close(conn)
+            given_back = True
+        if given_back:
+            lent.end(conn)
+            return None
+        releasing = asyncio.create_task(self._reset(conn))
+        self._releasing.add(releasing)  # the loop itself keeps no task alive
+        releasing.add_done_callback(self._releasing.discard)
+        return releasing
+
+    async def _reset(self, conn: PoolConnectionProxy) -> None:
+        try:
+            await self._pool.release(conn, timeout=CLOSE_TIMEOUT_SECONDS)
+        except Exception:  # noqa: BLE001 - likewise
+            _close(conn)
         finally:
             lent.end(conn)
 
@@ -257,6 +286,11 @@ class Pool:
                 f"no connection became free within {self._acquire_timeout_seconds} s: all "
                 f"{self.size} are busy (TENANCY_POOL_MAX_SIZE)"
             ) from error
+
+
+def _close(conn: PoolConnectionProxy) -> None:
+    _log.warning("a connection could not be reset and is closed", exc_info=True)
+    discard(conn)
 
 
 def _lost(error: Exception) -> DatabaseUnavailableError:

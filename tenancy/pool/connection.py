@@ -380,22 +380,28 @@ async def take(pool: asyncpg.Pool, schema: str) -> PoolConnectionProxy | None:
     return await best.acquire()
 
 
-async def give_back(conn: PoolConnectionProxy, timeout_seconds: float, max_served: int) -> bool:
-    """Give *conn* back to its pool if it is clean; return whether it was.
+async def give_back(conn: PoolConnectionProxy, max_served: int) -> bool:
+    """Give *conn* back to its pool if that takes no time; return whether it did.
 
-    asyncpg's own release runs in a task, so that a cancellation cannot stop the reset half-way.
-    After `ForgetfulConnection.leave` there is nothing to reset, nothing here waits, and the task
-    is saved. One that has served more than *max_served* schemas is closed: the server's memory of
-    them is freed in no other way.
+    Never waits, so that no cancellation is raised in here. asyncpg's own release does, in a task of
+    its own, which a connection that is clean is saved. One that has served more than *max_served*
+    schemas is closed: the server's memory of them is freed in no other way.
     """
     inner: ForgetfulConnection | None = conn._con
-    if inner is None or not inner.is_clean:
+    if inner is None:  # closed, and given back with that
+        return True
+    if not inner.is_clean:
         return False
-    if len(inner.served) > max_served:
+    holder = conn._holder
+    if (
+        len(inner.served) > max_served
+        or holder._generation != holder._pool._generation
+        or inner._protocol.queries_count >= holder._max_queries
+    ):
         inner.terminate()
         return True
     inner._on_release()
-    await conn._holder.release(timeout_seconds)
+    await holder.release(None)
     return True
 
 

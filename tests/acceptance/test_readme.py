@@ -130,6 +130,19 @@ async def test_a_command_of_the_readme_is_one_of_the_command_line(command: str) 
             assert word in options, f"{word} is no option of {command}"
 
 
+def test_the_torture_is_run_by_words_that_exist(request: pytest.FixtureRequest) -> None:
+    lines = re.search(r"<!-- torture -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert lines is not None
+    known = {"--long", "--seed", "-s"}
+    for line in lines[1].splitlines():
+        words = shlex.split(line, comments=True)
+        assert words[0] in ("pytest", "python")
+        assert all((ROOT / word).exists() for word in words if word.startswith("tests/")), line
+        assert {word for word in words if word.startswith("-")} <= known
+    assert request.config.getoption("--long") is not None
+    assert request.config.getoption("--seed", default="absent") != "absent"
+
+
 def test_every_promise_of_the_security_paper_has_its_tests() -> None:
     paper = (ROOT / "SECURITY.md").read_text()
     promises = re.findall(r"^\| (G\d+) \| .* \| (.*) \|$", paper, re.MULTILINE)

@@ -1,7 +1,6 @@
 """G7: cancelled at any point, a block is rolled back, its slot comes back, and nobody notices."""
 
 import asyncio
-import random
 from contextlib import suppress
 
 import asyncpg
@@ -10,7 +9,6 @@ from support.databases import Open
 from support.notes import PRISTINE, memory, read
 
 from tenancy import Tenancy, TenancyError
-from tenancy.errors import CommitUnknownError
 
 
 async def _insert(tenancy: Tenancy, body: str) -> str:
@@ -41,43 +39,6 @@ async def _backends_in_transaction(server_url: str, database: str) -> int:
         )
     finally:
         await conn.close()
-
-
-@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
-@pytest.mark.parametrize("times", [1, 2, 5], ids=["once", "twice", "storm"])
-async def test_a_cancelled_block_saves_nothing_unsaid_and_loses_no_slot(
-    open_tenancy: Open, long: bool, warm: bool, times: int
-) -> None:
-    rng = random.Random(f"{warm} {times}")
-    returned: set[str] = set()
-    refused: set[str] = set()
-    uncertain: set[str] = set()
-    async with open_tenancy(pool_max_size=2, pool_min_size=2 if warm else 0) as tenancy:
-        await read(tenancy, "acme")
-        for n in range(3000 if long else 150):
-            body = str(n)
-            task = asyncio.create_task(_insert(tenancy, body))
-            await asyncio.sleep(rng.random() * 0.004)
-            for _ in range(times):
-                task.cancel()
-                await asyncio.sleep(0)
-            try:
-                returned.add(await task)
-            except asyncio.CancelledError:
-                refused.add(body)
-            except CommitUnknownError:
-                uncertain.add(body)
-            if not warm and n % 10 == 0:
-                await tenancy.pool._pool.expire_connections()
-            follower = asyncio.create_task(read(tenancy, "globex"))
-            assert await asyncio.wait_for(follower, 10) == []
-        rows = await read(tenancy, "acme")
-        assert len(rows) == len(set(rows))
-        assert returned <= set(rows) <= returned | uncertain
-        assert not refused & set(rows)  # who says "cancelled" has saved nothing
-        assert returned
-        assert refused
-        await _every_slot_back(tenancy)
 
 
 async def test_a_cancelled_query_leaves_no_backend_in_a_transaction(

@@ -73,6 +73,15 @@ async def _commits_then_writes(conn: Any) -> None:
     await conn.execute("INSERT INTO notes (body) VALUES ('without a scope')")
 
 
+async def _commits_then_restores_its_scope(conn: Any) -> None:
+    """All is as it was but the marker."""
+    path, role = await conn.fetchrow(
+        "SELECT current_setting('search_path'), current_setting('role')"
+    )
+    await conn.execute(f"COMMIT; BEGIN; SET LOCAL search_path = {path}; SET LOCAL ROLE {role}")
+    await conn.execute("INSERT INTO notes (body) VALUES ('without a marker')")
+
+
 async def _changes_path(conn: Any) -> None:
     await conn.execute(INSERT)
     await conn.execute("SET LOCAL search_path = shared")
@@ -135,6 +144,7 @@ KINDS: dict[str, tuple[Kind, int, bool]] = {
     "rolls back itself": (_rolls_back, 500, False),
     "rolls back and begins": (_rolls_back_and_begins, 500, False),
     "commits, then writes": (_commits_then_writes, 500, False),
+    "commits, then restores its scope": (_commits_then_restores_its_scope, 500, False),
     "changes the path": (_changes_path, 500, False),
     "changes the role": (_changes_role, 500, False),
     "loses its connection": (_terminates, 503, False),

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from support.databases import Database, Open
+from support.databases import Database, Open, let_everybody_make_temporary_tables
 from support.notes import PRISTINE, memory, read, write
 
 from tenancy import Tenancy, TenancyError
@@ -146,20 +146,13 @@ POISONS: dict[str, Poison] = {
 }
 
 
-async def _let_everybody_make_temporary_tables(database: Database) -> None:
-    """As on a server where nobody took that right from PUBLIC: the gate alone must hold."""
-    conn = await asyncpg.connect(database.superuser_url)
-    await conn.execute(f"GRANT TEMPORARY ON DATABASE {database.name} TO PUBLIC")
-    await conn.close()
-
-
 @pytest.mark.parametrize("isolation", ["role", "schema"])
 @pytest.mark.parametrize("ending", ["returns", "raises"])
 @pytest.mark.parametrize("poison", POISONS.values(), ids=POISONS.keys())
 async def test_a_poison_does_not_reach_the_next_tenant(
     open_tenancy: Open, database: Database, poison: Poison, ending: str, isolation: str
 ) -> None:
-    await _let_everybody_make_temporary_tables(database)
+    await let_everybody_make_temporary_tables(database)
     async with open_tenancy(pool_max_size=1, isolation=isolation) as tenancy:
         for slug in ("acme", "globex"):
             await write(tenancy, slug, f"of {slug}")

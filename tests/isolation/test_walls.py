@@ -23,6 +23,10 @@ REACHING_OUT = {
     "creates a temporary table": "CREATE TEMP TABLE notes (id int)",
     "plants a trigger": "CREATE TRIGGER planted BEFORE INSERT ON notes "
     "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "plants a function": "CREATE FUNCTION planted() RETURNS int LANGUAGE sql RETURN 1",
+    "plants a default": "ALTER TABLE notes ALTER body SET DEFAULT current_user",
+    "plants a policy": "CREATE POLICY planted ON notes USING (true)",
+    "plants a rule": "CREATE RULE planted AS ON INSERT TO notes DO NOTHING",
     "makes a role": "CREATE ROLE planted",
     "reads the ledger": "SELECT * FROM tenancy.migrations",
     "reads the registry": "SELECT * FROM tenancy.tenants",

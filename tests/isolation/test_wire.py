@@ -1,14 +1,14 @@
 """G6: what is said when the connection breaks, and the price of the gate in round trips."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 from support.databases import Database
 from support.notes import read
-from support.wire import CUT, CUT_ANSWER, HOLD, PASS, Wire, passing, wire
+from support.wire import CUT, CUT_ANSWER, HOLD, Wire, passing, when, wire
 
 from tenancy import Tenancy, TenancyError
 from tenancy.errors import CommitUnknownError, DatabaseUnavailableError
@@ -31,19 +31,6 @@ async def remote(database: Database, line: Wire) -> AsyncIterator[Tenancy]:
     async with Tenancy(settings=settings) as tenancy:
         yield tenancy
         line.verdict = passing
-
-
-def when(word: bytes, verdict: str, times: int = 1) -> Callable[[bytes], str]:
-    left = times
-
-    def decide(data: bytes) -> str:
-        nonlocal left
-        if word in data and left:
-            left -= 1
-            return verdict
-        return PASS
-
-    return decide
 
 
 async def _insert(tenancy: Tenancy) -> None:

@@ -92,3 +92,8 @@ async def write(tenancy: Tenancy, slug: str, body: str) -> int:
 async def read(tenancy: Tenancy, slug: str) -> list[str]:
     async with tenancy.transaction(slug, readonly=True) as conn:
         return [row["body"] for row in await conn.fetch("SELECT body FROM notes ORDER BY id")]
+
+
+async def schema_of(conn: Any, slug: str) -> str:
+    """The schema of the tenant *slug*, as the owner or a superuser sees it."""
+    return str(await conn.fetchval("SELECT schema_name FROM tenancy.tenants WHERE slug = $1", slug))

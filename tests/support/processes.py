@@ -41,7 +41,9 @@ class Result:
     err: str
 
 
-async def run(*command: str, env: Mapping[str, str], cwd: Path | None = None) -> Result:
+async def run(
+    *command: str, env: Mapping[str, str], cwd: Path | None = None, seconds: float = START_SECONDS
+) -> Result:
     """Run ``python`` with *command* to its end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -52,7 +54,7 @@ async def run(*command: str, env: Mapping[str, str], cwd: Path | None = None) ->
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), START_SECONDS)
+    out, err = await asyncio.wait_for(process.communicate(), seconds)
     assert process.returncode is not None
     return Result(process.returncode, out.decode(), err.decode())
 
@@ -68,6 +70,10 @@ class Served:
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it and its workers by kill -9, as one."""
+        os.killpg(self.process.pid, signal.SIGKILL)
 
     async def ended(self, seconds: float = 30) -> int:
         return await asyncio.wait_for(self.process.wait(), seconds)

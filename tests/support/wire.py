@@ -1,6 +1,8 @@
 """A proxy in front of PostgreSQL that counts round trips and can break the wire."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,10 +12,29 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 Verdict = Callable[[bytes], str]
 
 PASS, CUT, HOLD, CUT_ANSWER = "pass", "cut", "hold", "cut the answer"
+RESET, RESET_ANSWER, HOLD_ANSWER = "reset", "reset the answer", "hold the answer"
+DELAY, DELAY_ANSWER = "delay", "delay the answer"
+
+DELAY_SECONDS = 0.1
+_LINGER_NOT = struct.pack("ii", 1, 0)  # close() sends RST (socket(7), SO_LINGER)
 
 
 def passing(_: bytes) -> str:
     return PASS
+
+
+def when(word: bytes, verdict: str, times: int = 1) -> Verdict:
+    """Return *verdict* for the first *times* bursts that hold *word*."""
+    left = times
+
+    def decide(data: bytes) -> str:
+        nonlocal left
+        if word in data and left:
+            left -= 1
+            return verdict
+        return PASS
+
+    return decide
 
 
 @dataclass
@@ -24,8 +45,8 @@ class Wire:
         url: the address to connect to instead of the server's.
         round_trips: bursts of the client's that the server answered.
         latency_seconds: added to each burst of the client's, as a network would.
-        verdict: asked for each burst of the client's: pass it on, cut the connection instead,
-            swallow it for ever, or pass it on and cut when the answer comes.
+        verdict: asked for each burst of the client's: pass it on, cut or reset the connection
+            instead, swallow it and what follows, pass it on late, or do so to its answer.
     """
 
     url: str
@@ -34,24 +55,21 @@ class Wire:
     verdict: Verdict = passing
     _links: list[asyncio.Task[None]] = field(default_factory=list)
 
-    async def relay(  # noqa: C901 - two directions and four verdicts
+    async def relay(  # noqa: C901 - two directions and nine verdicts
         self, client: Any, to_client: Any, upstream: Any, to_server: Any
     ) -> None:
-        cut_answer = asyncio.Event()
+        about_answer = PASS
         waiting = False
 
         async def out() -> None:
-            nonlocal waiting
+            nonlocal waiting, about_answer
             while data := await client.read(65536):
                 if self.latency_seconds:
                     await asyncio.sleep(self.latency_seconds)
                 verdict = self.verdict(data)
-                if verdict == CUT:
+                if await ended(verdict):
                     return
-                if verdict == HOLD:
-                    await asyncio.Event().wait()
-                if verdict == CUT_ANSWER:
-                    cut_answer.set()
+                about_answer = verdict.partition(" the answer")[0] if "answer" in verdict else PASS
                 waiting = True
                 to_server.write(data)
                 await to_server.drain()
@@ -59,13 +77,24 @@ class Wire:
         async def back() -> None:
             nonlocal waiting
             while data := await upstream.read(65536):
-                if cut_answer.is_set():
+                if await ended(about_answer):
                     return
                 if waiting:
                     waiting = False
                     self.round_trips += 1
                 to_client.write(data)
                 await to_client.drain()
+
+        async def ended(verdict: str) -> bool:
+            if verdict == HOLD:
+                await asyncio.Event().wait()
+            if verdict == DELAY:
+                await asyncio.sleep(DELAY_SECONDS)
+            if verdict == RESET:
+                to_client.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT
+                )
+            return verdict in (CUT, RESET)
 
         tasks = {asyncio.ensure_future(out()), asyncio.ensure_future(back())}
         try:
@@ -81,8 +110,11 @@ class Wire:
         task = asyncio.current_task()
         assert task is not None
         self._links.append(task)
-        with suppress(OSError, asyncio.CancelledError):
-            await self.relay(reader, writer, *await connect())
+        try:
+            with suppress(OSError, asyncio.CancelledError):
+                await self.relay(reader, writer, *await connect())
+        finally:
+            writer.transport.abort()
 
 
 @asynccontextmanager
@@ -109,6 +141,7 @@ async def wire(url: str) -> AsyncIterator[Wire]:
         yield proxy
     finally:
         server.close()
+        await asyncio.sleep(0)  # those accepted just now
         for task in proxy._links:
             task.cancel()
         await asyncio.gather(*proxy._links, return_exceptions=True)

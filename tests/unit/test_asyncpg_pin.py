@@ -51,7 +51,7 @@ def test_the_state_that_is_set_exists() -> None:
     pool = inspect.getsource(asyncpg.Pool)
     for name in ("_queue = _PoolConnectionHolderQueue", "_closing = ", "_generation = "):
         assert f"self.{name}" in pool
-    assert {"_con", "_generation"} <= set(PoolConnectionHolder.__slots__)
+    assert {"_con", "_generation", "_max_queries", "_pool"} <= set(PoolConnectionHolder.__slots__)
     assert "_getters" in vars(asyncio.Queue())
     assert isinstance(_PoolConnectionHolderQueue()._queue, list)
     assert "self._holders = " in inspect.getsource(asyncpg.Pool)
