@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from support.books import Books, told
-from support.databases import Database, let_everybody_make_temporary_tables
+from support.databases import Database, let_everybody_make_temporary_tables, raise_walls
 from support.hostile import HOSTILE
 from support.storm import Storm, audit, orphans, settle, slots_lost
 
@@ -34,7 +34,10 @@ async def test_a_storm_crosses_loses_doubles_and_leaves_nothing(
     if not long and isolation not in LEVELS_SHORT:
         pytest.skip("this level is tortured in the long form")
     caplog.set_level(logging.ERROR, "tenancy")  # of each connection that is closed
-    await let_everybody_make_temporary_tables(database)
+    if isolation == "strict":
+        await raise_walls(database)
+    else:
+        await let_everybody_make_temporary_tables(database)
     slugs = [f"tenant-{n}" for n in range(LONG_TENANTS if long else SHORT_TENANTS)]
     schemas = await settle(slugs, database, isolation)
     requests = LONG // len(LEVELS_LONG) if long else SHORT
