@@ -24,6 +24,8 @@ LIMIT_SECONDS = 300
 
 Edit = tuple[str, str, str]  # a file below tenancy/, a text in it, and what to put in its place
 
+CONNECTION = "pool/connection.py"
+
 POISON = "tests/isolation/test_poison.py"
 STORM = "tests/isolation/test_storm.py"
 HANDLER = "tests/isolation/test_handler.py"
@@ -75,17 +77,17 @@ def _one(name: str, edit: Edit, *tests: str) -> Mutant:
 
 MUTANTS = (
     # What a connection forgets
-    _one("no DISCARD TEMP", ("connection.py", "DISCARD TEMP; ", ""), POISON, "-k", "temporary"),
+    _one("no DISCARD TEMP", (CONNECTION, "DISCARD TEMP; ", ""), POISON, "-k", "temporary"),
     _one(
         "no RESET ROLE",
-        ("connection.py", "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
+        (CONNECTION, "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
         *(POISON, "-k", "role or session_user"),
     ),
-    _one("no RESET ALL", ("connection.py", "; RESET ALL", ""), POISON, "-k", "setting or timeout"),
-    _one("no CLOSE ALL", ("connection.py", "CLOSE ALL; ", ""), POISON, "-k", "cursor"),
-    _one("no UNLISTEN", ("connection.py", "UNLISTEN *; ", ""), POISON, "-k", "listen"),
+    _one("no RESET ALL", (CONNECTION, "; RESET ALL", ""), POISON, "-k", "setting or timeout"),
+    _one("no CLOSE ALL", (CONNECTION, "CLOSE ALL; ", ""), POISON, "-k", "cursor"),
+    _one("no UNLISTEN", (CONNECTION, "UNLISTEN *; ", ""), POISON, "-k", "listen"),
     _one(
-        "no DISCARD SEQUENCES", ("connection.py", "DISCARD SEQUENCES; ", ""),
+        "no DISCARD SEQUENCES", (CONNECTION, "DISCARD SEQUENCES; ", ""),
         *(POISON, "-k", "sequence"),
     ),
     _one(
@@ -95,26 +97,26 @@ MUTANTS = (
     ),
     _one(
         "no PREPARE assertion",
-        ("connection.py", "pg_prepared_statement() WHERE from_sql", "pg_database WHERE false"),
+        (CONNECTION, "pg_prepared_statement() WHERE from_sql", "pg_database WHERE false"),
         *(POISON, "-k", "prepared or redefined"),
     ),
     _one(
         "deallocated statements unseen",
-        ("connection.py", " WHERE own NOT IN (", " WHERE false AND own NOT IN ("),
+        (CONNECTION, " WHERE own NOT IN (", " WHERE false AND own NOT IN ("),
         *(POISON, "-k", "deallocated"),
     ),
     _one(
         "a codec is kept",
-        ("connection.py", "self._tampered |= ", "self._tampered &= "),
+        (CONNECTION, "self._tampered |= ", "self._tampered &= "),
         *(POISON, "-k", "codec or logger"),
     ),
     Mutant(  # and the storm, which must be able to fail
         "asyncpg's own reset",
         (
-            ("connection.py", "DISCARD TEMP; DISCARD SEQUENCES; ", ""),
-            ("connection.py", "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
-            ("connection.py", "pg_prepared_statement() WHERE from_sql", "pg_database WHERE false"),
-            ("connection.py", " WHERE own NOT IN (", " WHERE false AND own NOT IN ("),
+            (CONNECTION, "DISCARD TEMP; DISCARD SEQUENCES; ", ""),
+            (CONNECTION, "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
+            (CONNECTION, "pg_prepared_statement() WHERE from_sql", "pg_database WHERE false"),
+            (CONNECTION, " WHERE own NOT IN (", " WHERE false AND own NOT IN ("),
         ),
         (STORM,),
     ),
@@ -146,11 +148,11 @@ MUTANTS = (
     ),
     _one(
         "a session path",
-        ("pooler.py", '"search_path": "",', '"search_path": "public",'),
+        ("pool/pooler.py", '"search_path": "",', '"search_path": "public",'),
         *(POISON, "-k", "own"),
     ),
     _one(
-        "no second try at the way in", ("pool.py", "MAX_TRIES = 3", "MAX_TRIES = 1"),
+        "no second try at the way in", ("pool/__init__.py", "MAX_TRIES = 3", "MAX_TRIES = 1"),
         *(WIRE, "-k", "died_idle or killed_idle"),
     ),
     # The way out
@@ -224,7 +226,7 @@ MUTANTS = (
     # Deadlines
     _one(
         "no command timeout",
-        ("pool.py", "command_timeout=settings.statement_timeout_seconds + 1,", ""),
+        ("pool/__init__.py", "command_timeout=settings.statement_timeout_seconds + 1,", ""),
         MATRIX,
     ),
     _one(
@@ -234,22 +236,22 @@ MUTANTS = (
     ),
     _one(
         "no time limit for an idle transaction",
-        ("pooler.py", '"idle_in_transaction_session_timeout":', '"idle_session_timeout":'),
+        ("pool/pooler.py", '"idle_in_transaction_session_timeout":', '"idle_session_timeout":'),
         *(CANCEL, "-k", "left_idle"),
     ),
     # Statements
     Mutant(
         "no shape key",
         (
-            ("connection.py", "own = own_key + query", "own = query"),
-            ("connection.py", "shared = shared_key + query", "shared = query"),
+            (CONNECTION, "own = own_key + query", "own = query"),
+            (CONNECTION, "shared = shared_key + query", "shared = query"),
         ),
         (SHAPE,),
     ),
     # Requests
     _one(
         "plain Quart request class",
-        ("hooks.py", "app.asgi_http_class = shutdown.HTTPConnection", "pass"),
+        ("web/hooks.py", "app.asgi_http_class = shutdown.HTTPConnection", "pass"),
         *(SHUTDOWN, "-k", "refused or keeps_the_books"),
     ),
     _one(
