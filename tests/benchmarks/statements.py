@@ -20,7 +20,7 @@ from gate_apps import QUERY
 from support.databases import Database
 from support.servers import fleet
 
-from tenancy import StatementCache, Tenancy
+from tenancy import StatementCache, Tenancy, pool
 from tenancy.pool import connection
 
 BLOCK = 50
@@ -32,6 +32,7 @@ async def main(sizes: list[int], rounds: int) -> None:
         slugs = list(schemas)
         for size in sizes:
             await costs(database, slugs[:size], rounds)
+            await affinity(database, slugs[:size], rounds)
         await memory(database, slugs)
 
 
@@ -80,6 +81,39 @@ async def run(choice: str, tenancy: Tenancy, slugs: list[str], numbers: range, q
 
 def by_text_alone() -> AbstractContextManager[object]:
     return mock.patch.object(connection, "keys", return_value=("", ""))
+
+
+async def affinity(database: Database, slugs: list[str], rounds: int) -> None:
+    """Four at a time on ten connections: each on the one that knows its tenant, or on any."""
+    settings = database.settings(
+        pool_min_size=10, pool_max_size=10, registry_ttl_seconds=3600, pool_max_schemas=100_000
+    )
+    took: dict[str, list[float]] = {"one that knows the tenant": [], "any idle one": []}
+    async with Tenancy(settings=settings) as tenancy, Tenancy(settings=settings) as other:
+        for round_ in range(-10, rounds):
+            for name, each in zip(took, (tenancy, other), strict=True):
+                known = (
+                    nullcontext() if each is tenancy else mock.patch.object(pool, "take", nobody)
+                )
+                with known:
+                    started = time.perf_counter()
+                    await asyncio.gather(*(client(each, slugs, n) for n in range(4)))
+                if round_ >= 0:
+                    took[name].append((time.perf_counter() - started) / 4 / BLOCK * 1e6)
+    print(f"\nfour at a time on ten connections, {len(slugs)} tenants, microseconds per request")
+    for name, times in took.items():
+        print(f"  {name:26} {statistics.median(times):6.0f}")
+
+
+async def nobody(*_: object) -> None:
+    """Stands for `take`, so that the pool's own queue is asked."""
+
+
+async def client(tenancy: Tenancy, slugs: list[str], number: int) -> None:
+    for n in range(BLOCK):
+        slug = slugs[(number * 7919 + n * 31) % len(slugs)]
+        async with tenancy.transaction(slug, readonly=True) as conn:
+            await conn.fetch(QUERY)
 
 
 async def memory(database: Database, slugs: list[str]) -> None:
