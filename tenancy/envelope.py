@@ -68,7 +68,7 @@ def _id(text: object) -> UUID:
 
 
 def _is_signed(tenant_id: UUID, signature: str, keys: Sequence[SecretStr]) -> bool:
-    given = signature.encode()
+    given = signature.encode(errors="replace")
     return any(hmac.compare_digest(_signature(tenant_id, key).encode(), given) for key in keys)
 
 

@@ -147,7 +147,7 @@ class Pool:
                 asyncpg.InsufficientPrivilegeError,
                 asyncpg.InvalidParameterValueError,
             ) as error:
-                discard(conn)
+                await self.release(conn)  # well, but for this tenant's role
                 raise DatabaseSetupError(
                     "the login may not become the tenant's role: run `python -m tenancy tenants "
                     "grant`, or set TENANCY_ISOLATION=schema"

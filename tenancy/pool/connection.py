@@ -20,7 +20,7 @@ from asyncpg.transaction import Transaction
 
 from tenancy.identifiers import literal
 from tenancy.pool import lent, statements
-from tenancy.pool.shapes import Shapes, Uses, keys
+from tenancy.pool.shapes import Shape, Shapes, Uses, keys
 from tenancy.settings import StatementCache
 
 # Everything a session can remember, as utility statements where there is one: they cost the server
@@ -227,27 +227,24 @@ class ForgetfulConnection(Connection, lent.LendingConnection):
         elif not statements.is_plain(query):
             self.may_have_prepared = True
         options = {"record_class": record_class, "ignore_custom_codec": ignore_custom_codec}
-        entry = self._entry
-        if entry is None or not use_cache:
-            return await super()._get_statement(
-                query, timeout, use_cache=use_cache, **options, **kwargs
-            )
+        entry, shapes = self._entry, self._uses.shapes
+        # A cursor never tells that its statement does not fit: it gets a new one each time.
+        if entry is None or not use_cache or not self._stmt_cache_enabled or kwargs.get("named"):
+            kwargs["use_cache"] = False
+            return await super()._get_statement(query, timeout, **options, **kwargs)
         shared_key, own_key = keys(entry.schema, entry.version)
-        own = own_key + query
+        own, shared = own_key + query, shared_key + query
         kind = (record_class or self._protocol.get_record_class(), ignore_custom_codec)
         statement = self._stmt_cache.get((own, *kind))
         if statement is not None:
             return statement
-        if self._uses.earns_own(query, own, len(self._stmt_cache)):
-            return await super()._get_statement(own, timeout, **options, **kwargs)
-        shared = shared_key + query
-        statement = self._stmt_cache.get((shared, *kind))
-        if statement is None:
-            statement = await super()._get_statement(shared, timeout, **options, **kwargs)
-            types = (*statement._get_parameters(), *(c.type for c in statement._get_attributes()))
-            if any(type_.schema == entry.schema for type_ in types):
-                self._uses.shapes.keep_apart(query)
-        return statement
+        if not shapes.has_seen(own) or self._uses.earns_own(query, own, len(self._stmt_cache)):
+            statement = await super()._get_statement(own, timeout, **options, **kwargs)
+            shapes.see(query, own, shared, _shape(statement, entry.schema))
+            return statement
+        return self._stmt_cache.get((shared, *kind)) or await super()._get_statement(
+            shared, timeout, **options, **kwargs
+        )
 
     async def _own_guard(self, entry: Entry) -> Any:
         if not self._stmt_cache_enabled:
@@ -348,6 +345,16 @@ def discard_idle(pool: asyncpg.Pool) -> None:
     for holder in pool._holders:
         if holder.is_idle():
             holder.terminate()
+
+
+def _shape(statement: Any, schema: str) -> Shape | None:
+    """Return the types of *statement*; None if one of them lives in *schema*."""
+    parameters = statement._get_parameters()
+    columns = statement._get_attributes()
+    types = (*parameters, *(column.type for column in columns))
+    if any(type_.schema == schema for type_ in types):
+        return None
+    return tuple(p.oid for p in parameters), tuple((c.name, c.type.oid) for c in columns)
 
 
 def reseed() -> str:

@@ -5,6 +5,11 @@ differ: a result of another shape fails, and a parameter of a type in one tenant
 fit another's. So a statement is cached under a key in front of its text: the schema's version,
 which tenants at one checkpoint share, or the schema itself.
 
+Versions are not believed blindly: a tenant's first use of a text in this process prepares it for
+the tenant alone, and what the server says of its parameters and columns is compared with what it
+said for others. Where that differs nobody shares the text: a parameter sent as another tenant's
+type could be rounded or cut without an error.
+
 A shared statement costs the server a new plan whenever the tenant changes, about 0.1 ms for a small
 query; one of the tenant's own costs a round trip the first time, and memory on both sides. ``auto``
 gives a tenant its own after a few uses on one connection, while there is room.
@@ -22,6 +27,10 @@ APART_SECONDS = 60.0
 USES_BEFORE_OWN = 3
 SHARED_ROOM = 100  # places of the cache that are left to shared statements
 MAX_REMEMBERED = 10_000
+MAX_SEEN = 500_000  # some 40 MB
+
+# Parameters and columns of a statement, by the oids of their types.
+Shape = tuple[tuple[int, ...], tuple[tuple[str, int], ...]]
 
 _NOTHING_OWN = (StatementCache.VERSION, StatementCache.OFF)
 
@@ -44,10 +53,28 @@ class Shapes:
     choice: StatementCache
     capacity: int
     _apart: dict[str, _Apart] = field(default_factory=dict)
+    _shapes: dict[str, Shape] = field(default_factory=dict)  # by shared key
+    _seen: set[int] = field(default_factory=set)  # hashes of own keys
 
-    def keep_apart(self, text: str) -> None:
-        """Cache *text* for each tenant apart: it names types that each tenant has of its own."""
-        self._remember(text, _Apart(math.inf))
+    def has_seen(self, own_key: str) -> bool:
+        """Whether the tenant of *own_key* has run that text, so that its shape is known."""
+        return hash(own_key) in self._seen
+
+    def see(self, text: str, own_key: str, shared_key: str, shape: Shape | None) -> None:
+        """Compare the *shape* of *text* for one more tenant with that for others.
+
+        Args:
+            text: the statement.
+            own_key: what it is cached under for this tenant,
+            shared_key: and for all tenants at its version.
+            shape: its types; None: some are this tenant's own, and fit nobody else.
+        """
+        if shape is None or self._shapes.setdefault(shared_key, shape) != shape:
+            self._remember(text, _Apart(math.inf))
+        for memory in (self._seen, self._shapes):
+            if len(memory) >= MAX_SEEN:
+                memory.clear()
+        self._seen.add(hash(own_key))
 
     def misfit(self, text: str) -> None:
         """Cache *text* apart for a while: it met tables that a migration has just changed.

@@ -85,21 +85,20 @@ class Hooks:
     async def _admit_request(self) -> None:
         current = request_ctx.request  # each look through the proxy costs
         rule: Any = current.url_rule
-        # Nothing of the application's runs for an OPTIONS that Quart answers by itself; a browser
-        # sends no credentials with it.
+        # A browser sends no credentials with an OPTIONS that Quart answers by itself.
         by_itself = current.method == "OPTIONS" and rule and rule.provide_automatic_options
-        await self._admit(current, runs=rule is not None and not by_itself)
+        await self._admit(current, runs=_has_hooks() or (rule is not None and not by_itself))
 
     async def _admit_websocket(self) -> None:
         current = websocket_ctx.websocket
-        await self._admit(current, runs=current.url_rule is not None)
+        await self._admit(current, runs=_has_hooks() or current.url_rule is not None)
 
     async def _admit(self, current: Request | Websocket, *, runs: bool) -> None:
         """Let a request reach its view, or raise why not.
 
         Args:
             current: the request or the websocket.
-            runs: whether there is a view that will run.
+            runs: whether anything of the application's will run: a view, or a hook of its own.
         """
         serving = tenant.request()
         if serving is None:
@@ -123,6 +122,12 @@ class Hooks:
         view = app.view_functions.get(current.endpoint or "")
         blueprints = (app.blueprints.get(name) for name in current.blueprints)
         return self._audiences.of(view, blueprints)
+
+
+def _has_hooks() -> bool:
+    """Whether the application has hooks that run for any request, before ours but for a view."""
+    app = current_app
+    return len(app.before_request_funcs[None]) > 1 or len(app.before_websocket_funcs[None]) > 1
 
 
 def _check_place(serving: tenant.Serving, audience: Audience, *, is_view: bool) -> None:

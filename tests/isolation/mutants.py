@@ -242,12 +242,10 @@ MUTANTS = (
     # Statements
     Mutant(
         "no shape key",
-        (
-            (CONNECTION, "own = own_key + query", "own = query"),
-            (CONNECTION, "shared = shared_key + query", "shared = query"),
-        ),
+        ((CONNECTION, "own_key + query, shared_key + query", "query, query"),),
         (SHAPE,),
     ),
+    _one("a version is believed", (CONNECTION, "not shapes.has_seen(own) or ", ""), SHAPE),
     # Requests
     _one(
         "plain Quart request class",

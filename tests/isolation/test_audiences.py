@@ -548,3 +548,26 @@ async def test_exempt_views_are_not_redirected(serve: Serve, owner: Any) -> None
     assert await _status(client, "/everyone", ACME) == 200
     assert await _status(client, "/operator", ACME) == 404
     assert await _status(client, "/tenants", {"Host": "notes.acme.test"}) == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/report"), ("GET", "/report/x"), ("OPTIONS", "/report")]
+)
+async def test_a_hook_of_the_applications_runs_for_nobody_who_may_not(
+    serve: Serve, method: str, path: str
+) -> None:
+    """Quart runs hooks also where no view is found, and for an OPTIONS that it answers itself."""
+    ran: list[str] = []
+    app, _ = serve(principal=lambda _: "ann", authorize=lambda *_: False)
+
+    @app.before_request
+    async def hook() -> None:
+        ran.append(request.path)
+
+    @app.get("/report")
+    async def report() -> str:
+        return "report"
+
+    answer = await getattr(app.test_client(), method.lower())(path, headers=ACME)
+    assert answer.status_code == 403
+    assert ran == []

@@ -4,6 +4,8 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -24,6 +26,7 @@ class Difference:
     args: tuple[Any, ...]
     acme_answers: list[tuple[Any, ...]]
     globex_answers: list[tuple[Any, ...]]
+    globex_args: tuple[Any, ...] | None = None
 
 
 DIFFERENCES = {
@@ -46,6 +49,22 @@ DIFFERENCES = {
         "CREATE TABLE t (a int); INSERT INTO t VALUES (1)",
         "CREATE TABLE t (a bigint); INSERT INTO t VALUES (1)",
         "SELECT count(*) FROM t WHERE a = $1", (1,), [(1,)], [(1,)],
+    ),
+    "a parameter that would be rounded": Difference(
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (1)",
+        "CREATE TABLE t (a numeric); INSERT INTO t VALUES (1), (1.5)",
+        "SELECT count(*) FROM t WHERE a = $1", (1,), [(1,)], [(1,)], (Decimal("1.5"),),
+    ),
+    "a parameter that would be cut": Difference(
+        "CREATE TABLE t (a date); INSERT INTO t VALUES ('2026-01-01')",
+        "CREATE TABLE t (a timestamp); INSERT INTO t VALUES ('2026-01-01 15:30')",
+        "SELECT count(*) FROM t WHERE a = $1",
+        (date(2026, 1, 1),), [(1,)], [(1,)], (datetime(2026, 1, 1, 15, 30),),  # noqa: DTZ001
+    ),
+    "a parameter that would not fit": Difference(
+        "CREATE TABLE t (a int)",
+        "CREATE TABLE t (a bigint); INSERT INTO t VALUES (1099511627776)",
+        "SELECT count(*) FROM t WHERE a = $1", (1,), [(0,)], [(1,)], (2**40,),
     ),
     "an enum as a result": Difference(
         "CREATE TYPE mood AS ENUM ('up'); CREATE TABLE t (m mood); INSERT INTO t VALUES ('up')",
@@ -109,12 +128,15 @@ async def test_tenants_that_differ_at_one_version_get_right_answers_in_turn(
     for slug, sql in (("acme", difference.acme), ("globex", difference.globex)):
         await _become(owner, slug)
         await owner.execute(sql)
-    expected = {"acme": difference.acme_answers, "globex": difference.globex_answers}
+    expected = {
+        "acme": (difference.args, difference.acme_answers),
+        "globex": (difference.globex_args or difference.args, difference.globex_answers),
+    }
     async with open_tenancy(pool_max_size=1, statement_cache=choice) as tenancy:
         for _ in range(6):
-            for slug, answers in expected.items():
+            for slug, (args, answers) in expected.items():
                 async with tenancy.transaction(slug) as conn:
-                    rows = await conn.fetch(difference.query, *difference.args)
+                    rows = await conn.fetch(difference.query, *args)
                     assert [tuple(row) for row in rows] == answers
         assert tenancy.pool.size == 1
 
@@ -132,6 +154,18 @@ async def test_a_statement_that_does_not_fit_later_in_the_block_fails_once_and_n
         for _ in range(3):
             assert await _later(tenancy, "acme") == 5
             assert await _later(tenancy, "globex") == 4
+
+
+async def test_a_cursor_never_meets_tables_of_another_shape(
+    open_tenancy: Open, owner: asyncpg.Connection
+) -> None:
+    async with open_tenancy(pool_max_size=1) as tenancy:
+        await write(tenancy, "acme", "of acme")
+        for columns in (4, 4, 4, 4, 4, 5, 5):
+            if columns == 5:
+                await owner.execute("ALTER TABLE notes ADD IF NOT EXISTS pinned boolean")
+            async with tenancy.transaction("acme") as conn:
+                assert [len(row) async for row in conn.cursor("SELECT * FROM notes")] == [columns]
 
 
 async def test_what_ran_before_a_statement_that_does_not_fit_is_not_run_twice(
