@@ -87,13 +87,6 @@ class Tenancy(Marks, Jobs):
         self._registry: Registry | None = None
         self._starting: asyncio.Task[None] | None = None
         self._readyz = readiness.Probe(lambda: self.pool)
-        self._hooks = Hooks(
-            self._resolution,
-            admit=self._admit,
-            audiences=self._audiences,
-            authorization=self._authorization,
-            lifespan=(self._start_in_background, self.stop),
-        )
 
     # Its life
 
@@ -301,7 +294,15 @@ class Tenancy(Marks, Jobs):
         """
         app.extensions["tenancy"] = self
         answers: dict[str, asgi.Probe] = {"/healthz": readiness.alive, "/readyz": self._readyz}
-        self._hooks.attach(app, answers if probes else {}, bind_sessions=bind_sessions)
+        hooks = Hooks(
+            self._resolution,
+            admit=self._admit,
+            audiences=self._audiences,
+            authorization=self._authorization,
+            lifespan=(self._start_in_background, self.stop),
+            bind_sessions=bind_sessions,
+        )
+        hooks.attach(app, answers if probes else {})
 
 
 class _OfTenant(Transaction):

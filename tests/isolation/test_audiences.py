@@ -522,6 +522,19 @@ async def test_an_application_may_see_to_its_sessions_itself(serve: Serve) -> No
     assert seen == [{"user": "1"}]
 
 
+async def test_what_one_application_sees_to_itself_another_need_not(serve: Serve) -> None:
+    bound, own = serve()
+    unbound = Quart("another")
+    unbound.secret_key = "s" * 32
+    own.init_app(unbound, bind_sessions=False)
+    for app, status in ((bound, 403), (unbound, 200)):
+        _with_sessions(app, own)
+        app.config["SESSION_COOKIE_DOMAIN"] = ".example.com"
+        client = app.test_client()
+        await client.get("/write?user=1", headers=ACME)
+        assert await _status(client, "/read", GLOBEX) == status
+
+
 async def test_without_a_secret_key_there_is_no_session_and_no_error(serve: Serve) -> None:
     app, own = serve()
     seen = _with_sessions(app, own)
