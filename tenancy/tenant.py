@@ -149,12 +149,6 @@ def _this_task() -> "asyncio.Task[object] | None":
         return None
 
 
-def refusal() -> TenancyError | None:
-    """Return why the request that this task serves has no tenant."""
-    request = _serving.get()
-    return request.refusal if request is not None else None
-
-
 def request() -> Serving | None:
     """Return the request that this task serves."""
     return _serving.get()
