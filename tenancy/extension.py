@@ -42,8 +42,7 @@ class Tenancy(Marks, Jobs):
     """Tenants of one database, for one process: resolver, registry, pool and gate.
 
     Use it as an application's extension (`init_app`), around any ASGI application (`middleware`),
-    or
-    alone in a script: ``async with Tenancy() as tenancy``.
+    or alone in a script: ``async with Tenancy() as tenancy``.
 
     Args:
         resolver: from a request to the key of its tenant; by default the sub-domains of

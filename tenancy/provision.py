@@ -190,8 +190,8 @@ class Administrator:
 
         Args:
             slug: the tenant's.
-            changes: new values by their names in `limits`; None: the settings' own again. What is
-                not named stays as it is.
+            changes: new values by their names in `fairness.limits`; None: the settings' own again.
+                What is not named stays as it is.
 
         Raises:
             UnknownTenantError: there is none.

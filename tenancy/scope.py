@@ -1,4 +1,4 @@
-"""What one transaction may see, and the SQL that holds it there: the gate's words."""
+"""The gate's words: what one transaction may see, as SQL."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Scope:
         role: whom to be inside; None: the login itself, as at level ``schema``.
         readonly: the server refuses writes.
         isolation: of the transaction; None: the server's default.
-        version, strict: of the first schema's tables, and what may be run; see `connection.Entry`.
+        version, strict: of the first schema's tables, and what may be run; see `pool.entry.Entry`.
         statement_timeout_seconds: of each statement; None: the session's own.
         max_connections: how many the tenant may hold; None: its share.
         marker: new in every transaction, so that a block's own ``COMMIT; BEGIN`` is noticed.

@@ -49,7 +49,7 @@ class Pool:
 
     Attributes:
         permits: to hold a connection.
-        entrance: permits to be on the way to one; see `tenancy.fairness.entrance`.
+        entrance: permits to be on the way to one; see `fairness.entrance`.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
@@ -90,7 +90,7 @@ class Pool:
     async def enter(self, entry: Entry) -> PoolConnectionProxy:
         """Take a connection and begin a transaction on it; give it back by `leave`.
 
-        The schema stands for the tenant, who has a share of the connections; see `permits`.
+        The schema stands for the tenant, who has a share of the connections: `fairness.permits`.
 
         Raises:
             TenantBusyError: it has as many at work as it may.

@@ -1,4 +1,4 @@
-"""The front: from a request's host to its tenant, before any framework has parsed anything.
+"""The front: from a request to its tenant, before any framework has parsed anything.
 
 `Front` is middleware for any ASGI application.
 """
