@@ -19,8 +19,8 @@ from tenancy.errors import (
 )
 from tenancy.fairness import entrance
 from tenancy.jobs import Jobs
-from tenancy.pool import Init, Pool
-from tenancy.registry import Registry
+from tenancy.pool.pool import Init, Pool
+from tenancy.registry.registry import Registry
 from tenancy.resolvers import KeyKind, Resolver, TenantKey
 from tenancy.scope import IsolationLevel, Scope
 from tenancy.settings import Isolation, Settings

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Literal
 
 from tenancy.identifiers import literal, quoted
-from tenancy.pool.connection import FORGET, Entry, reseed
+from tenancy.pool.entry import FORGET, Entry, reseed
 from tenancy.settings import milliseconds
 
 IsolationLevel = Literal["read_committed", "repeatable_read", "serializable"]

@@ -21,8 +21,8 @@ from tenancy.errors import (
     TransactionFailedError,
 )
 from tenancy.faults import LOST
-from tenancy.pool import Pool
-from tenancy.pool.connection import discard, is_gone
+from tenancy.pool.holders import discard, is_gone
+from tenancy.pool.pool import Pool
 from tenancy.scope import Scope
 
 _LOST_BEFORE_COMMIT = "the connection was lost before COMMIT: nothing was saved"
