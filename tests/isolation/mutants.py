@@ -292,7 +292,7 @@ MUTANTS = (
     # Rights
     _one(
         "GRANT ALL",
-        ("provision.py", "SELECT, INSERT, UPDATE, DELETE ON TABLES TO", "ALL ON TABLES TO"),
+        ("rights.py", "SELECT, INSERT, UPDATE, DELETE ON TABLES TO", "ALL ON TABLES TO"),
         *(WALLS, "-k", "refuses"),
     ),
     # The migrator

@@ -52,6 +52,7 @@ FLOORS = {
     "migrate": 7,
     "registry.directory": 7,
     "registry.lookup": 7,
+    "rights": 7,
     "scope": 7,
     "web.readiness": 7,
     "web.sessions": 7,
