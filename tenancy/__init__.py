@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from tenancy.envelope import Envelope
 from tenancy.errors import TenancyError
 from tenancy.resolvers import (
+    KeyKind,
+    Resolver,
+    TenantKey,
     by_domain,
     by_header,
     by_host,
@@ -16,8 +19,9 @@ from tenancy.resolvers import (
     by_subdomain,
     by_token,
     chain,
+    signed,
 )
-from tenancy.settings import Isolation, Settings, StatementCache
+from tenancy.settings import Isolation, Pooler, Settings, StatementCache
 from tenancy.tenant import State, Tenant
 
 if TYPE_CHECKING:
@@ -26,12 +30,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Envelope",
     "Isolation",
+    "KeyKind",
+    "Pooler",
+    "Resolver",
     "Settings",
     "State",
     "StatementCache",
     "Tenancy",
     "TenancyError",
     "Tenant",
+    "TenantKey",
     "by_domain",
     "by_header",
     "by_host",
@@ -39,6 +47,7 @@ __all__ = [
     "by_subdomain",
     "by_token",
     "chain",
+    "signed",
 ]
 
 

@@ -102,10 +102,7 @@ def create_app(
             tenancy.exempt(app.view_functions[endpoint])
     app.register_error_handler(HTTPException, _refusal)
     app.register_error_handler(RequestSchemaValidationError, _invalid)
-    for kind in (
-        UnicodeDecodeError,
-        RecursionError,
-    ):  # JSON that is none, or too deep
+    for kind in (UnicodeDecodeError, RecursionError):  # JSON that is none, or too deep
         app.register_error_handler(kind, _unreadable)
     return app
 

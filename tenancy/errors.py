@@ -377,7 +377,6 @@ class TransactionFailedError(TenancyError):
     """A statement failed, its error was swallowed, and the server refused the COMMIT."""
 
     code = "transaction_failed"
-    title = "The server failed to answer this request."
 
 
 class ScopeBrokenError(TenancyError):

@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from quart import Quart
 
-from tenancy import preflight, resolvers, tenant
+from tenancy import preflight, resolvers, scope, tenant
 from tenancy import settings as settings_module
 from tenancy.errors import (
     MisdirectedHostError,
@@ -19,11 +19,11 @@ from tenancy.errors import (
 )
 from tenancy.fairness import entrance
 from tenancy.jobs import Jobs
-from tenancy.pool import Init, Pool
-from tenancy.registry import Registry
+from tenancy.pool.pool import Init, Pool
+from tenancy.registry.registry import Registry
 from tenancy.resolvers import KeyKind, Resolver, TenantKey
-from tenancy.scope import IsolationLevel, Scope
-from tenancy.settings import Isolation, Settings
+from tenancy.scope import IsolationLevel
+from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant
 from tenancy.transaction import Transaction
 from tenancy.versions import ALL, parse
@@ -42,8 +42,7 @@ class Tenancy(Marks, Jobs):
     """Tenants of one database, for one process: resolver, registry, pool and gate.
 
     Use it as an application's extension (`init_app`), around any ASGI application (`middleware`),
-    or
-    alone in a script: ``async with Tenancy() as tenancy``.
+    or alone in a script: ``async with Tenancy() as tenancy``.
 
     Args:
         resolver: from a request to the key of its tenant; by default the sub-domains of
@@ -87,13 +86,6 @@ class Tenancy(Marks, Jobs):
         self._registry: Registry | None = None
         self._starting: asyncio.Task[None] | None = None
         self._readyz = readiness.Probe(lambda: self.pool)
-        self._hooks = Hooks(
-            self._resolution,
-            admit=self._admit,
-            audiences=self._audiences,
-            authorization=self._authorization,
-            lifespan=(self._start_in_background, self.stop),
-        )
 
     # Its life
 
@@ -225,9 +217,7 @@ class Tenancy(Marks, Jobs):
 
         With the login's own rights and no tenant: for operators' code.
         """
-        strict = self.settings.isolation is Isolation.STRICT
-        scope = Scope((self.settings.shared_schema,), readonly=True, strict=strict)
-        return Transaction(self.pool, scope)
+        return Transaction(self.pool, scope.shared(self.settings))
 
     async def admitted(self, of: Tenant | str | None = None) -> Tenant:
         """Return *of*, by default the tenant that this task serves, if it has a transaction now.
@@ -301,7 +291,15 @@ class Tenancy(Marks, Jobs):
         """
         app.extensions["tenancy"] = self
         answers: dict[str, asgi.Probe] = {"/healthz": readiness.alive, "/readyz": self._readyz}
-        self._hooks.attach(app, answers if probes else {}, bind_sessions=bind_sessions)
+        hooks = Hooks(
+            self._resolution,
+            admit=self._admit,
+            audiences=self._audiences,
+            authorization=self._authorization,
+            lifespan=(self._start_in_background, self.stop),
+            bind_sessions=bind_sessions,
+        )
+        hooks.attach(app, answers if probes else {})
 
 
 class _OfTenant(Transaction):
@@ -324,21 +322,11 @@ class _OfTenant(Transaction):
 
     async def __aenter__(self) -> PoolConnectionProxy:
         whose = await self._tenancy.admitted(self._of)
-        settings = self._tenancy.settings
-        scope = Scope(
-            schemas=(whose.schema, settings.shared_schema),
-            role=whose.schema if settings.isolation.sets_role else None,
-            strict=settings.isolation is Isolation.STRICT,
-            readonly=self._readonly or whose.state is State.READ_ONLY,
-            isolation=self._isolation,
-            version=whose.version,
-            statement_timeout_seconds=whose.limits.timeout_below(
-                settings.statement_timeout_seconds
-            ),
-            max_connections=whose.limits.max_connections,
+        inside = scope.of_tenant(
+            whose, self._tenancy.settings, readonly=self._readonly, isolation=self._isolation
         )
         self._whose = whose
-        super().__init__(self._tenancy.pool, scope)
+        super().__init__(self._tenancy.pool, inside)
         return await super().__aenter__()
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:

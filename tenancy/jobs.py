@@ -14,7 +14,7 @@ from uuid import UUID
 from tenancy import envelope as envelopes
 from tenancy import tenant as tenants
 from tenancy.envelope import Envelope
-from tenancy.registry import Registry
+from tenancy.registry.registry import Registry
 from tenancy.resolvers import KeyKind, TenantKey
 from tenancy.settings import Settings
 from tenancy.tenant import Tenant

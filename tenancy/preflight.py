@@ -12,7 +12,7 @@ from tenancy.settings import Isolation, Settings
 _log = logging.getLogger(__name__)
 
 OLDEST_SERVER = 15
-INHERIT_OPTION_SINCE = 16  # before, the login's own attribute decides
+ROLE_OPTIONS_SINCE = 16  # GRANT role ... WITH INHERIT, SET; before, the login's attribute decides
 CATALOG_TABLES = ("tenants", "domains", "checkpoints")
 
 
@@ -83,7 +83,7 @@ async def _login(conn: asyncpg.Connection, settings: Settings) -> None:
     if settings.isolation is Isolation.SCHEMA:
         return
     inherits = "rolinherit"
-    if conn.get_server_version().major >= INHERIT_OPTION_SINCE:
+    if conn.get_server_version().major >= ROLE_OPTIONS_SINCE:
         inherits = (
             "EXISTS (SELECT FROM pg_catalog.pg_auth_members m "
             "WHERE m.member = r.oid AND m.inherit_option)"

@@ -15,21 +15,18 @@ from tenancy.errors import (
     DatabaseSetupError,
     DomainTakenError,
     InvalidDomainError,
-    InvalidLimitError,
     MigrationRefusedError,
     SlugTakenError,
     UnknownTenantError,
 )
 from tenancy.fairness import limits
-from tenancy.identifiers import CATALOG_SCHEMA, quoted
+from tenancy.identifiers import quoted
 from tenancy.pool.connect import connect
-from tenancy.preflight import CATALOG_TABLES
+from tenancy.rights import Rights
 from tenancy.settings import Settings
 from tenancy.tenant import State, Tenant
 
 _log = logging.getLogger(__name__)
-
-ROLE_OPTIONS_SINCE = 16  # GRANT role ... WITH INHERIT, SET
 
 # Its name, and the server's birthday: alike only if both connections are in the same one.
 _WHICH_DATABASE = "SELECT pg_catalog.concat(current_database(), ' ', pg_postmaster_start_time())"
@@ -112,6 +109,7 @@ class Administrator:
         self._conn = conn
         self._settings = settings
         self._login = login
+        self._rights = Rights(conn, settings, login)
 
     async def create(self, slug: str, domains: Sequence[str] = ()) -> Profile:
         """Make a tenant: registry row, domains, role, schema, grants and all its tables.
@@ -137,13 +135,13 @@ class Administrator:
         try:
             async with self._conn.transaction():
                 await self._refuse_unless_current(files)
-                await self._grant_catalog()
+                await self._rights.open_catalog()
                 schema = identifiers.schema_name(slug)
                 await self._register(slug, schema, names)
                 await self._make_schema(schema)
                 await migrate.apply_all(self._conn, self._settings, schema, files.tenant)
         except asyncpg.InsufficientPrivilegeError as error:
-            raise _lacking_right(self._settings) from error
+            raise self._rights.lacking() from error
         return await self.show(slug)
 
     async def show(self, slug: str) -> Profile:
@@ -171,13 +169,13 @@ class Administrator:
         """
         profiles = await self.list()
         try:
-            await self._grant_catalog()
+            await self._rights.open_catalog()
             for profile in profiles:
                 async with self._conn.transaction():  # one each: locks of all would not fit
-                    await self._open_schema(profile.tenant.schema)
-                    await self._open_tables(profile.tenant.schema)
+                    await self._rights.open_schema(profile.tenant.schema)
+                    await self._rights.open_tables(profile.tenant.schema)
         except asyncpg.InsufficientPrivilegeError as error:
-            raise _lacking_right(self._settings) from error
+            raise self._rights.lacking() from error
         return len(profiles)
 
     async def walls(self) -> str:
@@ -190,14 +188,15 @@ class Administrator:
 
         Args:
             slug: the tenant's.
-            changes: new values by their names in `limits`; None: the settings' own again. What is
-                not named stays as it is.
+            changes: new values by their names in `fairness.limits`; None: the settings' own again.
+                What is not named stays as it is.
 
         Raises:
             UnknownTenantError: there is none.
             InvalidLimitError: the value makes no sense, or is over what the settings allow to all.
         """
-        self._check_limits(changes)
+        for name, value in changes.items():
+            limits.check(name, value, self._settings.statement_timeout_seconds)
         given = {name: value for name, value in changes.items() if value is not None}
         try:
             await self._conn.execute(
@@ -208,25 +207,8 @@ class Administrator:
                 json.dumps(given),
             )
         except asyncpg.InsufficientPrivilegeError as error:
-            raise _lacking_right(self._settings) from error
+            raise self._rights.lacking() from error
         return await self.show(slug)
-
-    def _check_limits(self, changes: Mapping[str, float | None]) -> None:
-        most = self._settings.statement_timeout_seconds
-        for name, value in changes.items():
-            if name not in (limits.STATEMENT_TIMEOUT, limits.MAX_CONNECTIONS):
-                raise InvalidLimitError(f"{name!r} is no limit of a tenant")
-            if value is None:
-                continue
-            if name == limits.MAX_CONNECTIONS and not limits.is_max_connections(value):
-                raise InvalidLimitError(f"{name} must be a whole number from 1 to 1000")
-            if name == limits.STATEMENT_TIMEOUT and not (
-                limits.is_statement_timeout(value) and value <= most
-            ):
-                raise InvalidLimitError(
-                    f"{name} must be from 0.001 to {most:g}, which is "
-                    "TENANCY_STATEMENT_TIMEOUT_SECONDS: a tenant's own can only be lower"
-                )
 
     async def _profiles(self, rest: str, *args: object) -> tuple[Profile, ...]:
         try:
@@ -236,7 +218,7 @@ class Administrator:
                 "there is no registry yet: run `python -m tenancy.migrate`"
             ) from error
         except asyncpg.InsufficientPrivilegeError as error:
-            raise _lacking_right(self._settings) from error
+            raise self._rights.lacking() from error
         return tuple(map(_profile, rows))
 
     # The parts of `create`
@@ -278,63 +260,7 @@ class Administrator:
 
     async def _make_schema(self, schema: str) -> None:
         await self._conn.execute(f"CREATE SCHEMA {quoted(schema)}")
-        await self._open_schema(schema)
-
-    # Rights. A tenant's role reads and writes rows, and no more: with TRIGGER or CREATE it could
-    # plant a function that the migrator, who owns the tables, would run.
-
-    async def _open_schema(self, schema: str) -> None:
-        """Let whoever requests run as into *schema*, with rights on all its tables to come."""
-        if self._settings.isolation.sets_role:
-            await self._make_role(schema)
-        grantee = self._grantee(schema)
-        await self._conn.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {grantee}")
-        defaults = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {quoted(schema)} GRANT"
-        await self._conn.execute(
-            f"{defaults} SELECT, INSERT, UPDATE, DELETE ON TABLES TO {grantee}; "
-            f"{defaults} USAGE, SELECT ON SEQUENCES TO {grantee}"
-        )
-
-    async def _open_tables(self, schema: str) -> None:
-        grantee = self._grantee(schema)
-        await self._conn.execute(
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {quoted(schema)} "
-            f"TO {grantee}; "
-            f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {quoted(schema)} TO {grantee}"
-        )
-
-    async def _make_role(self, role: str) -> None:
-        if not await self._conn.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
-            await self._conn.execute(f"CREATE ROLE {quoted(role)} NOLOGIN NOINHERIT")
-        how = ""
-        if self._conn.get_server_version().major >= ROLE_OPTIONS_SINCE:
-            how = " WITH INHERIT FALSE, SET TRUE"
-        await self._conn.execute(f"GRANT {quoted(role)} TO {self._quoted_login}{how}")
-
-    async def _grant_catalog(self) -> None:
-        missing = await self._conn.fetch(
-            "SELECT name FROM unnest($1::text[]) AS name "
-            "WHERE NOT has_schema_privilege($2, $3, 'USAGE') "
-            "OR NOT has_table_privilege($2, $3 || '.' || name, 'SELECT')",
-            CATALOG_TABLES,
-            self._login,
-            CATALOG_SCHEMA,
-        )
-        if missing:  # a GRANT that changes nothing still fails beside another one
-            tables = ", ".join(f"{CATALOG_SCHEMA}.{name}" for name in CATALOG_TABLES)
-            await self._conn.execute(
-                f"GRANT USAGE ON SCHEMA {CATALOG_SCHEMA} TO {self._quoted_login}; "
-                f"GRANT SELECT ON {tables} TO {self._quoted_login}"
-            )
-
-    def _grantee(self, schema: str) -> str:
-        if self._settings.isolation.sets_role:
-            return quoted(schema)
-        return self._quoted_login
-
-    @property
-    def _quoted_login(self) -> str:
-        return identifiers.quoted_login(self._login)
+        await self._rights.open_schema(schema)
 
 
 def _profile(row: asyncpg.Record) -> Profile:
@@ -347,16 +273,3 @@ def _profile(row: asyncpg.Record) -> Profile:
         limits=limits.read(row["settings"], row["slug"]),
     )
     return Profile(tenant, tuple(row["domains"]), row["created_at"], row["updated_at"])
-
-
-def _lacking_right(settings: Settings) -> DatabaseSetupError:
-    roles = ""
-    if settings.isolation.sets_role:
-        roles = (
-            " and roles; as a superuser run ALTER ROLE <login> CREATEROLE, or fall back to "
-            "TENANCY_ISOLATION=schema, where mistakes are stopped and attackers are not"
-        )
-    return DatabaseSetupError(
-        "the login of TENANCY_ADMIN_DATABASE_URL must own the registry and be allowed to create "
-        f"schemas (GRANT CREATE ON DATABASE <database> TO <login>){roles}"
-    )

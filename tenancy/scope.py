@@ -1,4 +1,4 @@
-"""What one transaction may see, and the SQL that holds it there: the gate's words."""
+"""The gate's words: what one transaction may see, as SQL."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -6,8 +6,9 @@ from functools import lru_cache
 from typing import Literal
 
 from tenancy.identifiers import literal, quoted
-from tenancy.pool.connection import FORGET, Entry, reseed
-from tenancy.settings import milliseconds
+from tenancy.pool.entry import FORGET, Entry, reseed
+from tenancy.settings import Isolation, Settings, milliseconds
+from tenancy.tenant import State, Tenant
 
 IsolationLevel = Literal["read_committed", "repeatable_read", "serializable"]
 
@@ -29,7 +30,7 @@ class Scope:
         role: whom to be inside; None: the login itself, as at level ``schema``.
         readonly: the server refuses writes.
         isolation: of the transaction; None: the server's default.
-        version, strict: of the first schema's tables, and what may be run; see `connection.Entry`.
+        version, strict: of the first schema's tables, and what may be run; see `pool.entry.Entry`.
         statement_timeout_seconds: of each statement; None: the session's own.
         max_connections: how many the tenant may hold; None: its share.
         marker: new in every transaction, so that a block's own ``COMMIT; BEGIN`` is noticed.
@@ -50,14 +51,14 @@ class Scope:
         mode = f"{_LEVELS[self.isolation]}{' READ ONLY' if self.readonly else ''}"
         way_in = _entry(self.schemas, self.role, self.statement_timeout_seconds)
         return Entry(
-            f"BEGIN{mode}; {way_in}{literal(self.marker)}",
-            self.schemas[0],
-            self.version,
-            self.readonly,
-            self.isolation,
-            _prepared_guard(self.schemas, self.role),
-            self.max_connections,
-            self.strict,
+            sql=f"BEGIN{mode}; {way_in}{literal(self.marker)}",
+            schema=self.schemas[0],
+            version=self.version,
+            readonly=self.readonly,
+            isolation=self.isolation,
+            guard=_prepared_guard(self.schemas, self.role),
+            max_connections=self.max_connections,
+            strict=self.strict,
         )
 
     def exit(self, prepared: str | None = None, also: str = "") -> str:
@@ -70,14 +71,36 @@ class Scope:
             prepared: the statement that `Entry.guard` is prepared under, where it is.
             also: a further check, where it is not: an item of a SELECT list with its comma.
         """
-        mode = "on" if self.readonly else "off"
+        readonly = "on" if self.readonly else "off"
         if prepared is not None:
             seed = literal(secrets.token_hex(8))
-            guard = f'EXECUTE "{prepared}" ({literal(self.marker)}, {literal(mode)}, {seed})'
+            guard = f'EXECUTE "{prepared}" ({literal(self.marker)}, {literal(readonly)}, {seed})'
         else:
-            marker, mode = f"text {literal(self.marker)}", f"text {literal(mode)}"
-            guard = _guard(self.schemas, self.role, marker, mode, reseed()) + also
+            typed = f"text {literal(self.marker)}", f"text {literal(readonly)}"
+            guard = _guard(self.schemas, self.role, *typed, reseed()) + also
         return f"SET CONSTRAINTS ALL IMMEDIATE; {guard}; {FORGET}; COMMIT"
+
+
+def of_tenant(
+    whose: Tenant, settings: Settings, *, readonly: bool, isolation: IsolationLevel | None
+) -> Scope:
+    """Return the scope of a tenant: its own schema, the shared one behind it, and its role."""
+    return Scope(
+        schemas=(whose.schema, settings.shared_schema),
+        role=whose.schema if settings.isolation.sets_role else None,
+        readonly=readonly or whose.state is State.READ_ONLY,
+        isolation=isolation,
+        version=whose.version,
+        statement_timeout_seconds=whose.limits.timeout_below(settings.statement_timeout_seconds),
+        max_connections=whose.limits.max_connections,
+        strict=settings.isolation is Isolation.STRICT,
+    )
+
+
+def shared(settings: Settings) -> Scope:
+    """Return the scope of the shared schema alone, with the login's own rights and no tenant."""
+    strict = settings.isolation is Isolation.STRICT
+    return Scope((settings.shared_schema,), readonly=True, strict=strict)
 
 
 @lru_cache(maxsize=10_000)

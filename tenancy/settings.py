@@ -40,7 +40,7 @@ class Isolation(StrEnum):
 
 
 class StatementCache(StrEnum):
-    """Who shares a prepared statement of a connection; `shapes` says what each costs."""
+    """Who shares a prepared statement of a connection; `pool.shapes` says what each costs."""
 
     AUTO = "auto"  # as version; a tenant that comes often gets its own
     VERSION = "version"  # the tenants at one checkpoint
@@ -179,7 +179,8 @@ class Settings(BaseSettings):
     registry_max_entries: int = Field(
         default=20_000,
         ge=1,
-        description="Tenants kept in memory per process, about 1 KB each; as many unknown names.",
+        description="Tenants kept in memory per process, about half a kilobyte each; "
+        "as many unknown names.",
     )
     registry_lookups_per_second: int = Field(
         default=100,

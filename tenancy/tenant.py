@@ -39,11 +39,11 @@ class Tenant:
 
     Attributes:
         id: never changes and is never used again.
-        slug: the sub-domain; may change.
-        schema: the PostgreSQL schema, and at level ``role`` also the role, of this tenant alone.
+        slug: its name to the outside, the sub-domain above all; may change.
+        schema: the PostgreSQL schema, and from level ``role`` on the role, of this tenant alone.
         state: decides whether and how requests are served.
         version: checkpoint of the schema, the version of the last migration applied; None: none
-        was.
+            was.
         primary_domain: the verified custom domain it is best reached by, if any.
         limits: what it may use, less than others.
     """
@@ -59,7 +59,7 @@ class Tenant:
 
 @dataclass(slots=True, eq=False)
 class Serving:
-    """One request, from its host to its answer; tasks it spawns share it.
+    """One request, from the front to its answer; tasks it spawns share it.
 
     Attributes:
         tenant: whom it is for; None: nobody.
@@ -147,12 +147,6 @@ def _this_task() -> "asyncio.Task[object] | None":
         return asyncio.current_task()
     except RuntimeError:  # a thread that runs no event loop
         return None
-
-
-def refusal() -> TenancyError | None:
-    """Return why the request that this task serves has no tenant."""
-    request = _serving.get()
-    return request.refusal if request is not None else None
 
 
 def request() -> Serving | None:

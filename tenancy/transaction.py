@@ -21,8 +21,8 @@ from tenancy.errors import (
     TransactionFailedError,
 )
 from tenancy.faults import LOST
-from tenancy.pool import Pool
-from tenancy.pool.connection import discard, is_gone
+from tenancy.pool.holders import discard, is_gone
+from tenancy.pool.pool import Pool
 from tenancy.scope import Scope
 
 _LOST_BEFORE_COMMIT = "the connection was lost before COMMIT: nothing was saved"
@@ -52,8 +52,7 @@ class Transaction:
     Raises:
         NestedTransactionError: this task is inside such a block already.
         TenantBusyError: this tenant has as many at work as it may; nothing has run.
-        TenantBusyError, PoolExhaustedError, DatabaseUnavailableError, DatabaseSetupError: nothing
-            has run.
+        PoolExhaustedError, DatabaseUnavailableError, DatabaseSetupError: nothing has run.
         TransactionFailedError: a statement failed and its error was swallowed; nothing is saved.
         ScopeBrokenError: the block committed, changed path or role or touched PREPAREd statements
             by itself, or a task of it still uses the connection.

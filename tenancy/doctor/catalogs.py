@@ -11,7 +11,7 @@ import asyncpg
 
 from tenancy.doctor.finding import Check, Finding, Level
 from tenancy.identifiers import CATALOG_SCHEMA, literal
-from tenancy.preflight import INHERIT_OPTION_SINCE
+from tenancy.preflight import ROLE_OPTIONS_SINCE
 from tenancy.settings import Pooler, Settings
 
 _REGISTRY = f"SELECT slug, schema_name::name AS name, state FROM {CATALOG_SCHEMA}.tenants"
@@ -80,7 +80,7 @@ WITH given AS (
            coalesce((to_jsonb(m) ->> 'inherit_option')::bool, l.rolinherit) AS inherits,
            coalesce((to_jsonb(m) ->> 'set_option')::bool, true) AS sets,
            l.rolname AS member_name,
-           CASE WHEN g.server >= {INHERIT_OPTION_SINCE}
+           CASE WHEN g.server >= {ROLE_OPTIONS_SINCE}
                 THEN format(' GRANTED BY %I', pg_get_userbyid(m.grantor)) ELSE '' END AS granted_by
     FROM given g, pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
     JOIN pg_roles l ON l.oid = m.member

@@ -4,6 +4,8 @@ import json
 import logging
 from dataclasses import dataclass
 
+from tenancy.errors import InvalidLimitError
+
 _log = logging.getLogger(__name__)
 
 STATEMENT_TIMEOUT = "statement_timeout_seconds"
@@ -12,6 +14,9 @@ MAX_CONNECTIONS = "max_connections"
 MIN_STATEMENT_TIMEOUT_SECONDS = 0.001  # statement_timeout counts milliseconds, and 0 is none
 MAX_STATEMENT_TIMEOUT_SECONDS = 86_400.0
 MOST_CONNECTIONS = 1000
+
+_SECONDS = f"from {MIN_STATEMENT_TIMEOUT_SECONDS:g} to {MAX_STATEMENT_TIMEOUT_SECONDS:g}"
+_CONNECTIONS = f"a whole number from 1 to {MOST_CONNECTIONS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,10 @@ def read(text: str | None, whose: str) -> Limits:
         return NONE
     seconds, connections = members.get(STATEMENT_TIMEOUT), members.get(MAX_CONNECTIONS)
     if seconds is not None and not is_statement_timeout(seconds):
-        _complain(STATEMENT_TIMEOUT, whose, "a number of seconds from 0.001 to 86400")
+        _complain(STATEMENT_TIMEOUT, whose, f"a number of seconds {_SECONDS}")
         seconds = None
     if connections is not None and not is_max_connections(connections):
-        _complain(MAX_CONNECTIONS, whose, "a whole number from 1 to 1000")
+        _complain(MAX_CONNECTIONS, whose, _CONNECTIONS)
         connections = None
     return Limits(seconds, connections)
 
@@ -76,6 +81,30 @@ def is_max_connections(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int):
         return False
     return 1 <= value <= MOST_CONNECTIONS
+
+
+def check(name: str, value: float | None, most_seconds: float) -> None:
+    """Refuse a limit that makes no sense, or that would raise what the settings allow to all.
+
+    Args:
+        name: `STATEMENT_TIMEOUT` or `MAX_CONNECTIONS`.
+        value: of the limit; None: none of the tenant's own.
+        most_seconds: the statement timeout of all tenants.
+
+    Raises:
+        InvalidLimitError: names the limit, and what it may be.
+    """
+    if name not in (STATEMENT_TIMEOUT, MAX_CONNECTIONS):
+        raise InvalidLimitError(f"{name!r} is no limit of a tenant")
+    if value is None:
+        return
+    if name == MAX_CONNECTIONS and not is_max_connections(value):
+        raise InvalidLimitError(f"{name} must be {_CONNECTIONS}")
+    if name == STATEMENT_TIMEOUT and not (is_statement_timeout(value) and value <= most_seconds):
+        raise InvalidLimitError(
+            f"{name} must be from {MIN_STATEMENT_TIMEOUT_SECONDS:g} to {most_seconds:g}, which is "
+            "TENANCY_STATEMENT_TIMEOUT_SECONDS: a tenant's own can only be lower"
+        )
 
 
 def _complain(name: str, whose: str, wanted: str) -> None:

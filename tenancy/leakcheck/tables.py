@@ -45,7 +45,7 @@ _CONSTRAINTS = """
                  JOIN pg_attribute ON attrelid = confrelid AND attnum = number
                  ORDER BY place) AS target_names
     FROM pg_constraint c
-    WHERE conrelid = ANY($1::int8[]) AND contype IN ('p', 'u', 'f', 'c')
+    WHERE conrelid = ANY($1::int8[]) AND contype IN ('p', 'f', 'c')
 """
 _CONSTANT = re.compile(r"'((?:[^']|'')*)'::")
 
@@ -77,7 +77,6 @@ class Column:
     labels: list[str]
     allowed: list[str] = field(default_factory=list)
     is_key: bool = False
-    is_unique: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +131,6 @@ def _constrain(table: Table, row: asyncpg.Record) -> None:
         case "p":
             for number in numbers:
                 table.columns[number].is_key = True
-        case "u" if len(numbers) == 1:
-            table.columns[numbers[0]].is_unique = True
         case "f":
             names = tuple(row["target_names"])
             table.references.append(Reference(numbers, row["target"], row["target_quoted"], names))

@@ -8,27 +8,17 @@ The names beginning with an underscore that are used here belong to asyncpg 0.32
 pins it, and tests/unit/test_asyncpg_pin.py fails when they move.
 """
 
-import random
 import secrets
-import sys
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
 from tenancy.identifiers import literal
 from tenancy.pool import lent, statements
+from tenancy.pool.entry import FORGET, Entry, reseed
 from tenancy.pool.shapes import Shape, Shapes, Uses, keys
 from tenancy.settings import StatementCache
-
-# Everything a session can remember, as utility statements where there is one: they cost the server
-# a few microseconds each, a SELECT tens.
-FORGET = (
-    "CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; "
-    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL"
-)
 
 # A cached statement met tables of another shape than those it was prepared for.
 MISFITS = (
@@ -50,30 +40,6 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._server_caps = self._server_caps._replace(jit=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """How a transaction begins.
-
-    Attributes:
-        sql: the whole way in, one message.
-        schema: whose statements these are.
-        version: of that schema's tables; None: unknown.
-        readonly, isolation: what *sql* says of them, for asyncpg's savepoints.
-        guard: what the way out will check, for the server to plan once.
-        max_connections: how many the tenant may hold; None: its share.
-        strict: only what `statements.admit` lets through is run, one statement at a time.
-    """
-
-    sql: str
-    schema: str
-    version: str | None = None
-    readonly: bool = False
-    isolation: str | None = None
-    guard: str = ""
-    max_connections: int | None = None
-    strict: bool = False
 
 
 class ForgetfulConnection(Connection, lent.LendingConnection):
@@ -229,8 +195,9 @@ class ForgetfulConnection(Connection, lent.LendingConnection):
         options = {"record_class": record_class, "ignore_custom_codec": ignore_custom_codec}
         entry, shapes = self._entry, self._uses.shapes
         # A cursor never tells that its statement does not fit: it gets a new one each time.
-        if entry is None or not use_cache or not self._stmt_cache_enabled or kwargs.get("named"):
-            kwargs["use_cache"] = False
+        use_cache = use_cache and not kwargs.get("named")
+        if entry is None or not use_cache or not self._stmt_cache_enabled:
+            kwargs["use_cache"] = use_cache
             return await super()._get_statement(query, timeout, **options, **kwargs)
         shared_key, own_key = keys(entry.schema, entry.version)
         own, shared = own_key + query, shared_key + query
@@ -340,13 +307,6 @@ class ForgetfulConnection(Connection, lent.LendingConnection):
         super().add_termination_listener(callback)
 
 
-def discard_idle(pool: asyncpg.Pool) -> None:
-    """Close those of *pool* that nobody uses, because the server they lead to is gone."""
-    for holder in pool._holders:
-        if holder.is_idle():
-            holder.terminate()
-
-
 def _shape(statement: Any, schema: str) -> Shape | None:
     """Return the types of *statement*; None if one of them lives in *schema*."""
     parameters = statement._get_parameters()
@@ -355,69 +315,3 @@ def _shape(statement: Any, schema: str) -> Shape | None:
     if any(type_.schema == schema for type_ in types):
         return None
     return tuple(p.oid for p in parameters), tuple((c.name, c.type.oid) for c in columns)
-
-
-def reseed() -> str:
-    """Return SQL after which random() no longer follows the seed that a tenant has set."""
-    return f"pg_catalog.setseed({random.random():.12f})"  # noqa: S311 - PostgreSQL's is no secret
-
-
-async def take(pool: asyncpg.Pool, schema: str) -> PoolConnectionProxy | None:
-    """Return the idle connection of *pool* that suits *schema* best; None: there is none, so wait.
-
-    Never waits, and so needs neither timer nor task. One that has served the schema knows its
-    tables and plans; failing that, the one that has served the fewest keeps memory even.
-    """
-    queue = pool._queue
-    if pool._closing or queue._getters:  # not before those who wait
-        return None
-    best, fewest = None, sys.maxsize
-    for holder in reversed(queue._queue):
-        conn = holder._con
-        if conn is None or conn.is_closed() or holder._generation != pool._generation:
-            continue
-        if schema in conn.served:
-            best = holder
-            break
-        if len(conn.served) < fewest:
-            best, fewest = holder, len(conn.served)
-    if best is None:
-        return None
-    queue._queue.remove(best)
-    return await best.acquire()
-
-
-async def give_back(conn: PoolConnectionProxy, max_served: int) -> bool:
-    """Give *conn* back to its pool if that takes no time; return whether it did.
-
-    Never waits, so that no cancellation is raised in here. asyncpg's own release does, in a task of
-    its own, which a connection that is clean is saved. One that has served more than *max_served*
-    schemas is closed: the server's memory of them is freed in no other way.
-    """
-    inner: ForgetfulConnection | None = conn._con
-    if inner is None:  # closed, and given back with that
-        return True
-    if not inner.is_clean:
-        return False
-    holder = conn._holder
-    if (
-        len(inner.served) > max_served
-        or holder._generation != holder._pool._generation
-        or inner._protocol.queries_count >= holder._max_queries
-    ):
-        inner.terminate()
-        return True
-    inner._on_release()
-    await holder.release(None)
-    return True
-
-
-def is_gone(conn: PoolConnectionProxy) -> bool:
-    """Whether *conn* is closed or given back; a proxy of asyncpg's can lose it at any time."""
-    return conn._con is None or conn._con.is_closed()
-
-
-def discard(conn: PoolConnectionProxy) -> None:
-    """Close *conn* without a word to the server, because its state is not known."""
-    if conn._con is not None:
-        conn._con.terminate()

@@ -1,4 +1,4 @@
-"""The front: from a request's host to its tenant, before any framework has parsed anything.
+"""The front: from a request to its tenant, before any framework has parsed anything.
 
 `Front` is middleware for any ASGI application.
 """
@@ -70,7 +70,7 @@ class Front:
             left to the one inside.
         probes: health endpoints by path; they answer on any host, a malformed or missing one too.
         defer: leave refusals, but for malformed hosts, to the framework inside, which knows the
-            views that need no tenant; it finds them by `tenant.refusal`.
+            views that need no tenant; `tenant.request` has them.
         lifespan: what to await before the application's own start-up, and after its own shutdown.
     """
 

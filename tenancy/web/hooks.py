@@ -14,9 +14,9 @@ from quart import (
     current_app,
     got_websocket_exception,
     has_websocket_context,
+    request,
     websocket,
 )
-from quart.globals import request_ctx, websocket_ctx
 from werkzeug.exceptions import NotFound
 
 from tenancy import tenant
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Hooks:
-    """What `Tenancy.init_app` puts into an application.
+    """What `Tenancy.init_app` puts into one application.
 
     Args:
         resolve: from an ASGI scope to whom it is for.
@@ -38,9 +38,10 @@ class Hooks:
         audiences: whom each view is for.
         authorization: who may use a tenant.
         lifespan: what to await before the application serves, and after it has served.
+        bind_sessions: whether a session is for the tenant it was made for alone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name
         self,
         resolve: asgi.Resolve,
         *,
@@ -48,18 +49,17 @@ class Hooks:
         audiences: Audiences,
         authorization: Authorization,
         lifespan: tuple[asgi.Hook, asgi.Hook],
+        bind_sessions: bool = True,
     ) -> None:
         self._resolve = resolve
         self._let_in = admit
         self._audiences = audiences
         self._authorization = authorization
         self._lifespan = lifespan
-
-    def attach(
-        self, app: Quart, probes: Mapping[str, asgi.Probe], *, bind_sessions: bool = True
-    ) -> None:
-        """Put the hooks into *app*, which answers *probes* on any host."""
         self._binds_sessions = bind_sessions
+
+    def attach(self, app: Quart, probes: Mapping[str, asgi.Probe]) -> None:
+        """Put the hooks into *app*, which answers *probes* on any host."""
         app.asgi_http_class = shutdown.HTTPConnection
         app.asgi_websocket_class = shutdown.WebsocketConnection
         app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
@@ -76,21 +76,22 @@ class Hooks:
         # another tenant's session. And last of those after the view, whatever they write into it.
         app.before_request_funcs[None].insert(0, self._admit_request)
         app.before_websocket_funcs[None].insert(0, self._admit_websocket)
-        if bind_sessions:
+        if self._binds_sessions:
             app.after_request_funcs[None].insert(0, sessions.bind)
         got_websocket_exception.connect(_note_failure, app)
         for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             app.register_error_handler(kind, _answer)
 
     async def _admit_request(self) -> None:
-        current = request_ctx.request  # each look through the proxy costs
+        # Each look through the proxy costs.
+        current = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
         rule: Any = current.url_rule
         # A browser sends no credentials with an OPTIONS that Quart answers by itself.
         by_itself = current.method == "OPTIONS" and rule and rule.provide_automatic_options
         await self._admit(current, runs=_has_hooks() or (rule is not None and not by_itself))
 
     async def _admit_websocket(self) -> None:
-        current = websocket_ctx.websocket
+        current = websocket._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
         await self._admit(current, runs=_has_hooks() or current.url_rule is not None)
 
     async def _admit(self, current: Request | Websocket, *, runs: bool) -> None:

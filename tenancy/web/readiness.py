@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from tenancy.errors import NotStartedError, TenancyError
-from tenancy.pool import Pool
+from tenancy.pool.pool import Pool
 from tenancy.problems import problem
 
 TTL_SECONDS = 0.5

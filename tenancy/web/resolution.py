@@ -13,7 +13,7 @@ from tenancy.errors import (
     TenancyError,
     UnknownTenantError,
 )
-from tenancy.registry import Registry
+from tenancy.registry.registry import Registry
 from tenancy.resolvers import Resolver, TenantKey
 from tenancy.resolvers.keys import found
 from tenancy.settings import Settings

@@ -20,8 +20,8 @@ from gate_apps import QUERY
 from support.databases import Database
 from support.servers import fleet
 
-from tenancy import StatementCache, Tenancy, pool
-from tenancy.pool import connection
+from tenancy import StatementCache, Tenancy
+from tenancy.pool import connection, pool
 
 BLOCK = 50
 CHOICES = ("shared", *map(str, StatementCache))

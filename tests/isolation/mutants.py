@@ -25,6 +25,7 @@ LIMIT_SECONDS = 300
 Edit = tuple[str, str, str]  # a file below tenancy/, a text in it, and what to put in its place
 
 CONNECTION = "pool/connection.py"
+ENTRY = "pool/entry.py"
 
 POISON = "tests/isolation/test_poison.py"
 STORM = "tests/isolation/test_storm.py"
@@ -77,17 +78,17 @@ def _one(name: str, edit: Edit, *tests: str) -> Mutant:
 
 MUTANTS = (
     # What a connection forgets
-    _one("no DISCARD TEMP", (CONNECTION, "DISCARD TEMP; ", ""), POISON, "-k", "temporary"),
+    _one("no DISCARD TEMP", (ENTRY, "DISCARD TEMP; ", ""), POISON, "-k", "temporary"),
     _one(
         "no RESET ROLE",
-        (CONNECTION, "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
+        (ENTRY, "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
         *(POISON, "-k", "role or session_user"),
     ),
-    _one("no RESET ALL", (CONNECTION, "; RESET ALL", ""), POISON, "-k", "setting or timeout"),
-    _one("no CLOSE ALL", (CONNECTION, "CLOSE ALL; ", ""), POISON, "-k", "cursor"),
-    _one("no UNLISTEN", (CONNECTION, "UNLISTEN *; ", ""), POISON, "-k", "listen"),
+    _one("no RESET ALL", (ENTRY, "; RESET ALL", ""), POISON, "-k", "setting or timeout"),
+    _one("no CLOSE ALL", (ENTRY, "CLOSE ALL; ", ""), POISON, "-k", "cursor"),
+    _one("no UNLISTEN", (ENTRY, "UNLISTEN *; ", ""), POISON, "-k", "listen"),
     _one(
-        "no DISCARD SEQUENCES", (CONNECTION, "DISCARD SEQUENCES; ", ""),
+        "no DISCARD SEQUENCES", (ENTRY, "DISCARD SEQUENCES; ", ""),
         *(POISON, "-k", "sequence"),
     ),
     _one(
@@ -113,8 +114,8 @@ MUTANTS = (
     Mutant(  # and the storm, which must be able to fail
         "asyncpg's own reset",
         (
-            (CONNECTION, "DISCARD TEMP; DISCARD SEQUENCES; ", ""),
-            (CONNECTION, "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
+            (ENTRY, "DISCARD TEMP; DISCARD SEQUENCES; ", ""),
+            (ENTRY, "RESET SESSION AUTHORIZATION; RESET ROLE; ", ""),
             (CONNECTION, "pg_prepared_statement() WHERE from_sql", "pg_database WHERE false"),
             (CONNECTION, " WHERE own NOT IN (", " WHERE false AND own NOT IN ("),
         ),
@@ -152,7 +153,7 @@ MUTANTS = (
         *(POISON, "-k", "own"),
     ),
     _one(
-        "no second try at the way in", ("pool/__init__.py", "MAX_TRIES = 3", "MAX_TRIES = 1"),
+        "no second try at the way in", ("pool/pool.py", "MAX_TRIES = 3", "MAX_TRIES = 1"),
         *(WIRE, "-k", "died_idle or killed_idle"),
     ),
     # The way out
@@ -226,7 +227,7 @@ MUTANTS = (
     # Deadlines
     _one(
         "no command timeout",
-        ("pool/__init__.py", "command_timeout=settings.statement_timeout_seconds + 1,", ""),
+        ("pool/pool.py", "command_timeout=settings.statement_timeout_seconds + 1,", ""),
         MATRIX,
     ),
     _one(
@@ -289,7 +290,7 @@ MUTANTS = (
     # Rights
     _one(
         "GRANT ALL",
-        ("provision.py", "SELECT, INSERT, UPDATE, DELETE ON TABLES TO", "ALL ON TABLES TO"),
+        ("rights.py", "SELECT, INSERT, UPDATE, DELETE ON TABLES TO", "ALL ON TABLES TO"),
         *(WALLS, "-k", "refuses"),
     ),
     # The migrator

@@ -27,7 +27,7 @@ from support.wire import (
 
 from tenancy import Tenancy
 from tenancy.errors import CommitUnknownError, DatabaseUnavailableError
-from tenancy.pool import CLOSE_TIMEOUT_SECONDS
+from tenancy.pool.pool import CLOSE_TIMEOUT_SECONDS
 from tenancy.problems import problem
 
 pytestmark = pytest.mark.timeout(600)

@@ -1,4 +1,4 @@
-"""The names of asyncpg's own that tenancy/pool/connection.py and tenancy/pool/lent.py lean on."""
+"""The names of asyncpg's own that connection.py, holders.py and lent.py of tenancy/pool lean on."""
 
 import asyncio
 import inspect

@@ -1,0 +1,96 @@
+"""What requests may do in the database: the rights of a tenant's role, and of their login.
+
+A tenant's role reads and writes rows, and no more: with TRIGGER or CREATE it could plant a function
+that the migrator, who owns the tables, would run.
+"""
+
+import asyncpg
+
+from tenancy import identifiers
+from tenancy.errors import DatabaseSetupError
+from tenancy.identifiers import CATALOG_SCHEMA, quoted
+from tenancy.preflight import CATALOG_TABLES, ROLE_OPTIONS_SINCE
+from tenancy.settings import Settings
+
+
+class Rights:
+    """Grants, over one connection of the login that owns schemas and roles.
+
+    Args:
+        conn: of that login.
+        settings: the isolation level decides who is granted what.
+        login: whom requests connect as.
+    """
+
+    def __init__(self, conn: asyncpg.Connection, settings: Settings, login: str) -> None:
+        self._conn = conn
+        self._settings = settings
+        self._login = login
+
+    async def open_schema(self, schema: str) -> None:
+        """Let whoever requests run as into *schema*, with rights on all its tables to come."""
+        if self._settings.isolation.sets_role:
+            await self._make_role(schema)
+        grantee = self._grantee(schema)
+        await self._conn.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {grantee}")
+        defaults = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {quoted(schema)} GRANT"
+        await self._conn.execute(
+            f"{defaults} SELECT, INSERT, UPDATE, DELETE ON TABLES TO {grantee}; "
+            f"{defaults} USAGE, SELECT ON SEQUENCES TO {grantee}"
+        )
+
+    async def open_tables(self, schema: str) -> None:
+        """Give them rights on the tables that *schema* has already."""
+        grantee = self._grantee(schema)
+        await self._conn.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {quoted(schema)} "
+            f"TO {grantee}; "
+            f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {quoted(schema)} TO {grantee}"
+        )
+
+    async def open_catalog(self) -> None:
+        """Let the login of requests read the registry, unless it may."""
+        missing = await self._conn.fetch(
+            "SELECT name FROM unnest($1::text[]) AS name "
+            "WHERE NOT has_schema_privilege($2, $3, 'USAGE') "
+            "OR NOT has_table_privilege($2, $3 || '.' || name, 'SELECT')",
+            CATALOG_TABLES,
+            self._login,
+            CATALOG_SCHEMA,
+        )
+        if missing:  # a GRANT that changes nothing still fails beside another one
+            tables = ", ".join(f"{CATALOG_SCHEMA}.{name}" for name in CATALOG_TABLES)
+            await self._conn.execute(
+                f"GRANT USAGE ON SCHEMA {CATALOG_SCHEMA} TO {self._quoted_login}; "
+                f"GRANT SELECT ON {tables} TO {self._quoted_login}"
+            )
+
+    def lacking(self) -> DatabaseSetupError:
+        """Return the error for a login of migrations that may not do all this: what to grant it."""
+        roles = ""
+        if self._settings.isolation.sets_role:
+            roles = (
+                " and roles; as a superuser run ALTER ROLE <login> CREATEROLE, or fall back to "
+                "TENANCY_ISOLATION=schema, where mistakes are stopped and attackers are not"
+            )
+        return DatabaseSetupError(
+            "the login of TENANCY_ADMIN_DATABASE_URL must own the registry and be allowed to "
+            f"create schemas (GRANT CREATE ON DATABASE <database> TO <login>){roles}"
+        )
+
+    async def _make_role(self, role: str) -> None:
+        if not await self._conn.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
+            await self._conn.execute(f"CREATE ROLE {quoted(role)} NOLOGIN NOINHERIT")
+        how = ""
+        if self._conn.get_server_version().major >= ROLE_OPTIONS_SINCE:
+            how = " WITH INHERIT FALSE, SET TRUE"
+        await self._conn.execute(f"GRANT {quoted(role)} TO {self._quoted_login}{how}")
+
+    def _grantee(self, schema: str) -> str:
+        if self._settings.isolation.sets_role:
+            return quoted(schema)
+        return self._quoted_login
+
+    @property
+    def _quoted_login(self) -> str:
+        return identifiers.quoted_login(self._login)
