@@ -15,6 +15,7 @@ from tenancy.errors import (
     MisdirectedHostError,
     NotStartedError,
     TenancyError,
+    TenantNotReadyError,
     TenantReadOnlyError,
 )
 from tenancy.fairness import entrance
@@ -36,6 +37,7 @@ from tenancy.web.resolution import Resolution
 _log = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
+MAX_TRIES = 3
 
 
 class Tenancy(Marks, Jobs):
@@ -226,11 +228,12 @@ class Tenancy(Marks, Jobs):
             NoTenantError, TenantMismatchError, UnknownTenantError, TenantSuspendedError,
             TenantNotReadyError: as `transaction`.
         """
-        if of is None:
+        if isinstance(of, str):
+            named = await self.find(of)
+        else:
             # Again, from memory: a websocket outlives the suspension of its tenant.
-            key = TenantKey(KeyKind.ID, str(tenant.current().id))
-            return self.registry.servable(await self.registry.find(key))
-        named = await self.find(of) if isinstance(of, str) else of
+            whose = of if of is not None else tenant.current()
+            named = await self.registry.find(TenantKey(KeyKind.ID, str(whose.id)))
         return tenant.admit(self.registry.servable(named))
 
     async def _admit(self, whose: Tenant) -> entrance.Ticket:
@@ -321,13 +324,21 @@ class _OfTenant(Transaction):
         self._isolation: IsolationLevel | None = isolation
 
     async def __aenter__(self) -> PoolConnectionProxy:
-        whose = await self._tenancy.admitted(self._of)
-        inside = scope.of_tenant(
-            whose, self._tenancy.settings, readonly=self._readonly, isolation=self._isolation
-        )
-        self._whose = whose
-        super().__init__(self._tenancy.pool, inside)
-        return await super().__aenter__()
+        registry = self._tenancy.registry
+        for _ in range(MAX_TRIES):
+            changes = registry.changes
+            whose = await self._tenancy.admitted(self._of)
+            inside = scope.of_tenant(
+                whose, self._tenancy.settings, readonly=self._readonly, isolation=self._isolation
+            )
+            self._whose = whose
+            super().__init__(self._tenancy.pool, inside)
+            conn = await super().__aenter__()
+            if changes == registry.changes or registry.has(whose):
+                return conn
+            # Suspended or migrated while it waited for the connection; nothing has run yet.
+            await super().__aexit__(None, TenantNotReadyError(), None)
+        raise TenantNotReadyError(f"tenant {whose.slug!r} was changed again and again: try later")
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         await super().__aexit__(kind, error, trace)

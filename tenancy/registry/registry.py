@@ -84,6 +84,15 @@ class Registry:
         """Whether changes are heard of at once, and not only after a time to live."""
         return self._memory.hears(_now())
 
+    @property
+    def changes(self) -> int:
+        """How many changes of tenants were heard of; while it stays the same nobody has changed."""
+        return self._memory.changes
+
+    def has(self, tenant: Tenant) -> bool:
+        """Whether *tenant* is in memory exactly as given."""
+        return self._memory.recall(TenantKey(KeyKind.ID, str(tenant.id)), _now()) == tenant
+
     async def find(self, key: TenantKey) -> Tenant:
         """Return the tenant of *key* in whatever state it is.
 

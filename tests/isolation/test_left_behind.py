@@ -251,3 +251,49 @@ async def test_copy_from_stdin_is_refused_before_it_hangs(tenancy: Tenancy) -> N
         async with tenancy.transaction("acme") as conn:
             await conn.execute("SELECT 1; COPY notes (body) FROM STDIN")
     assert await read(tenancy, "acme") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ("UPDATE tenancy.tenants SET state = 'suspended' WHERE slug = 'acme'", "tenant_suspended"),
+        ("UPDATE tenancy.tenants SET state = 'read_only' WHERE slug = 'acme'", "tenant_read_only"),
+        ("UPDATE tenancy.checkpoints SET version = '0009' WHERE stage = 'tenant'", "0009"),
+    ],
+)
+async def test_who_waits_for_a_connection_is_asked_again_when_it_is_there(
+    open_tenancy: Open, database: Database, owner: asyncpg.Connection, change: str, outcome: str
+) -> None:
+    if database.pooled:
+        pytest.skip("behind a pooler no change is heard of")
+    async with open_tenancy(pool_max_size=1) as tenancy:
+
+        async def waiting() -> str | None:
+            try:
+                async with tenancy.transaction("acme") as conn:
+                    await conn.execute("INSERT INTO notes (body) VALUES ('late')")
+            except TenancyError as error:
+                return error.code
+            return (await tenancy.find("acme")).version
+
+        async with tenancy.transaction("globex"):
+            task = asyncio.create_task(waiting())
+            await asyncio.sleep(0.05)
+            before = tenancy.registry.changes
+            await owner.execute(change)
+            async with asyncio.timeout(20):
+                while tenancy.registry.changes == before:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert await task == outcome
+
+
+@pytest.mark.parametrize("state", ["suspended", "read_only", "deleting"])
+async def test_a_tenant_that_was_kept_is_asked_for_again(
+    both: Tenancy, owner: asyncpg.Connection, state: str
+) -> None:
+    kept = await both.find("acme")
+    await owner.execute("UPDATE tenancy.tenants SET state = $1 WHERE slug = 'acme'", state)
+    both.registry.forget()
+    with pytest.raises(TenancyError):
+        async with both.transaction(kept) as conn:
+            await conn.execute("INSERT INTO notes (body) VALUES ('late')")
