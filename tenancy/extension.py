@@ -219,7 +219,7 @@ class Tenancy(Marks, Jobs):
         """
         return Transaction(self.pool, scope.shared(self.settings))
 
-    async def admitted(self, of: Tenant | str | None = None) -> Tenant:
+    async def _admitted(self, of: Tenant | str | None = None) -> Tenant:
         """Return *of*, by default the tenant that this task serves, if it has a transaction now.
 
         Raises:
@@ -233,7 +233,7 @@ class Tenancy(Marks, Jobs):
         named = await self.find(of) if isinstance(of, str) else of
         return tenant.admit(self.registry.servable(named))
 
-    async def _admit(self, whose: Tenant) -> entrance.Ticket:
+    async def _enter(self, whose: Tenant) -> entrance.Ticket:
         return await entrance.enter(self.pool.entrance, whose.schema)
 
     @property
@@ -274,7 +274,7 @@ class Tenancy(Marks, Jobs):
         return asgi.Front(
             app,
             self._resolution,
-            admit=self._admit,
+            enter=self._enter,
             authorize=self._authorization.check,
             operator=operator,
             lifespan=(self._start_in_background, self.stop),
@@ -293,7 +293,7 @@ class Tenancy(Marks, Jobs):
         answers: dict[str, asgi.Probe] = {"/healthz": readiness.alive, "/readyz": self._readyz}
         hooks = Hooks(
             self._resolution,
-            admit=self._admit,
+            enter=self._enter,
             audiences=self._audiences,
             authorization=self._authorization,
             lifespan=(self._start_in_background, self.stop),
@@ -321,7 +321,7 @@ class _OfTenant(Transaction):
         self._isolation: IsolationLevel | None = isolation
 
     async def __aenter__(self) -> PoolConnectionProxy:
-        whose = await self._tenancy.admitted(self._of)
+        whose = await self._tenancy._admitted(self._of)  # noqa: SLF001 - a part of it
         inside = scope.of_tenant(
             whose, self._tenancy.settings, readonly=self._readonly, isolation=self._isolation
         )
