@@ -221,7 +221,7 @@ class Tenancy(Marks, Jobs):
         """
         return Transaction(self.pool, scope.shared(self.settings))
 
-    async def admitted(self, of: Tenant | str | None = None) -> Tenant:
+    async def _admitted(self, of: Tenant | str | None = None) -> Tenant:
         """Return *of*, by default the tenant that this task serves, if it has a transaction now.
 
         Raises:
@@ -236,7 +236,7 @@ class Tenancy(Marks, Jobs):
             named = await self.registry.find(TenantKey(KeyKind.ID, str(whose.id)))
         return tenant.admit(self.registry.servable(named))
 
-    async def _admit(self, whose: Tenant) -> entrance.Ticket:
+    async def _enter(self, whose: Tenant) -> entrance.Ticket:
         return await entrance.enter(self.pool.entrance, whose.schema)
 
     @property
@@ -277,7 +277,7 @@ class Tenancy(Marks, Jobs):
         return asgi.Front(
             app,
             self._resolution,
-            admit=self._admit,
+            enter=self._enter,
             authorize=self._authorization.check,
             operator=operator,
             lifespan=(self._start_in_background, self.stop),
@@ -296,7 +296,7 @@ class Tenancy(Marks, Jobs):
         answers: dict[str, asgi.Probe] = {"/healthz": readiness.alive, "/readyz": self._readyz}
         hooks = Hooks(
             self._resolution,
-            admit=self._admit,
+            enter=self._enter,
             audiences=self._audiences,
             authorization=self._authorization,
             lifespan=(self._start_in_background, self.stop),
@@ -327,7 +327,7 @@ class _OfTenant(Transaction):
         registry = self._tenancy.registry
         for _ in range(MAX_TRIES):
             changes = registry.changes
-            whose = await self._tenancy.admitted(self._of)
+            whose = await self._tenancy._admitted(self._of)  # noqa: SLF001 - a part of it
             inside = scope.of_tenant(
                 whose, self._tenancy.settings, readonly=self._readonly, isolation=self._isolation
             )

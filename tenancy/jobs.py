@@ -6,6 +6,7 @@ own, as a view does.
 
 import functools
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -25,15 +26,15 @@ R = TypeVar("R")
 ENVELOPE = "envelope"  # the argument's name
 
 
-class Jobs:
+class Jobs(ABC):
     """What `Tenancy` can do where there is no request."""
 
     settings: Settings
 
     @property
+    @abstractmethod
     def registry(self) -> Registry:
         """What this process knows of the tenants."""
-        raise NotImplementedError
 
     def envelope(self, of: Tenant | None = None) -> Envelope:
         """Return what a job is enqueued with: a small JSON object that says for which tenant.

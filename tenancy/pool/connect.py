@@ -23,25 +23,33 @@ def options(settings: Settings) -> dict[str, Any]:
     """Return how requests connect: what each session starts with, and how much it caches."""
     first = session(settings)
     size = settings.statement_cache_size
-    if cache(settings) is StatementCache.OFF:
+    if statement_cache(settings) is StatementCache.OFF:
         size = 0
     if settings.pooler is not Pooler.NONE:  # PgBouncer refuses the other settings
         first = {"application_name": first["application_name"]}
     return {"server_settings": first, "statement_cache_size": size}
 
 
-def cache(settings: Settings) -> StatementCache:
+def statement_cache(settings: Settings) -> StatementCache:
     """Return who shares a statement; none is kept behind PgBouncer, which before 1.21 loses it."""
     return settings.statement_cache if settings.pooler is Pooler.NONE else StatementCache.OFF
 
 
-async def for_pool(shapes: Shapes, dsn: str, **given: Any) -> asyncpg.Connection:  # noqa: ANN401
+async def for_pool(
+    shapes: Shapes,
+    dsn: str,
+    *,
+    pooler: Pooler,
+    **given: Any,  # noqa: ANN401
+) -> asyncpg.Connection:
     """Return a new connection for the pool, opened in no context at all.
 
     asyncpg calls log listeners and decoders in the context a connection was opened in: they would
     serve the tenant whose request happened to open it.
     """
-    opening = asyncio.get_running_loop().create_task(_watched(dsn, given), context=Context())
+    # A pooler refuses settings that it does not know.
+    dialled = asyncpg.connect(dsn, **given) if pooler is not Pooler.NONE else _watched(dsn, given)
+    opening = asyncio.get_running_loop().create_task(dialled, context=Context())
     try:
         conn = await opening
     except asyncio.CancelledError:
@@ -54,9 +62,8 @@ async def for_pool(shapes: Shapes, dsn: str, **given: Any) -> asyncpg.Connection
 
 async def _watched(dsn: str, given: dict[str, Any]) -> asyncpg.Connection:
     first = given.pop("server_settings")
-    watchful = {**first, **_WATCHFUL} if "search_path" in first else first  # else: a pooler's
     try:
-        return await asyncpg.connect(dsn, **given, server_settings=watchful)
+        return await asyncpg.connect(dsn, **given, server_settings={**first, **_WATCHFUL})
     except (asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError):
         return await asyncpg.connect(dsn, **given, server_settings=first)
 

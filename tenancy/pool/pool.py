@@ -66,7 +66,7 @@ class Pool:
             DatabaseUnavailableError: the server does not answer.
             DatabaseSetupError: it does, and refuses this login or database.
         """
-        shapes = Shapes(connect.cache(settings), settings.statement_cache_size)
+        shapes = Shapes(connect.statement_cache(settings), settings.statement_cache_size)
         with connecting(_DATABASE_URL):
             pool = await asyncpg.create_pool(
                 settings.dsn,
@@ -74,7 +74,7 @@ class Pool:
                 max_size=settings.pool_max_size,
                 connection_class=ForgetfulConnection,
                 init=init,
-                connect=partial(connect.for_pool, shapes),
+                connect=partial(connect.for_pool, shapes, pooler=settings.pooler),
                 timeout=settings.pool_acquire_timeout_seconds,
                 # The server gives up first, and says why; this is for a network that is a hole.
                 command_timeout=settings.statement_timeout_seconds + 1,

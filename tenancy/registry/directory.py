@@ -12,7 +12,7 @@ from tenancy.tenant import Tenant
 
 
 @dataclass(slots=True)
-class Entry:
+class Known:
     """What is remembered of one tenant.
 
     Attributes:
@@ -32,20 +32,20 @@ class Directory:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._ids: OrderedDict[str, Entry] = OrderedDict()
-        self._slugs: dict[str, Entry] = {}
-        self._domains: dict[str, Entry] = {}
+        self._ids: OrderedDict[str, Known] = OrderedDict()
+        self._slugs: dict[str, Known] = {}
+        self._domains: dict[str, Known] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def get(self, key: TenantKey) -> Entry | None:
+    def get(self, key: TenantKey) -> Known | None:
         """Return the entry that *key* leads to, a stale one too."""
         return self._names(key.kind).get(key.name)
 
     def put(self, tenant: Tenant, domains: Iterable[str], read_at: float) -> bool:
         """Remember *tenant*, under these names and no others; return whether there was room."""
-        entry = Entry(tenant, tuple(domains), read_at)
+        entry = Known(tenant, tuple(domains), read_at)
         tenant_id = str(tenant.id)
         self.remove(tenant_id)
         self._ids[tenant_id] = entry
@@ -57,7 +57,7 @@ class Directory:
         self.remove(next(iter(self._ids)))
         return False
 
-    def used(self, entry: Entry) -> None:
+    def used(self, entry: Known) -> None:
         """Keep *entry* longer than those used before it."""
         self._ids.move_to_end(str(entry.tenant.id))
 
@@ -90,7 +90,7 @@ class Directory:
         for entry in self._ids.values():
             entry.stale = True
 
-    def _names(self, kind: KeyKind) -> dict[str, Entry]:
+    def _names(self, kind: KeyKind) -> dict[str, Known]:
         if kind is KeyKind.SLUG:
             return self._slugs
         return self._domains if kind is KeyKind.DOMAIN else self._ids

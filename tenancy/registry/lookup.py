@@ -38,14 +38,14 @@ _PAGE = f"{_SELECT} ORDER BY t.id LIMIT $1"
 _NEXT_PAGE = f"{_SELECT} WHERE t.id OPERATOR(pg_catalog.>) $2 ORDER BY t.id LIMIT $1"
 
 
-class Found(NamedTuple):
+class Registered(NamedTuple):
     """One tenant, and its verified domains."""
 
     tenant: Tenant
     domains: Sequence[str]
 
 
-async def one(fetch: Fetch, key: TenantKey) -> Found | None:
+async def one(fetch: Fetch, key: TenantKey) -> Registered | None:
     """Return whom *key* leads to; an id must have the form of one.
 
     Raises:
@@ -55,7 +55,7 @@ async def one(fetch: Fetch, key: TenantKey) -> Found | None:
     return found[0] if found else None
 
 
-async def some(fetch: Fetch, tenant_ids: Sequence[str]) -> list[Found]:
+async def some(fetch: Fetch, tenant_ids: Sequence[str]) -> list[Registered]:
     """Return those tenants that exist.
 
     Raises:
@@ -64,7 +64,7 @@ async def some(fetch: Fetch, tenant_ids: Sequence[str]) -> list[Found]:
     return await _found(fetch, _BY_IDS, tenant_ids)
 
 
-async def pages(fetch: Fetch, limit: int) -> AsyncIterator[list[Found]]:
+async def pages(fetch: Fetch, limit: int) -> AsyncIterator[list[Registered]]:
     """Yield all tenants, *limit* at most, some at a time: not as of one moment.
 
     Raises:
@@ -77,7 +77,7 @@ async def pages(fetch: Fetch, limit: int) -> AsyncIterator[list[Found]]:
         page = await _found(fetch, _NEXT_PAGE, min(PAGE, limit), page[-1].tenant.id)
 
 
-async def _found(fetch: Fetch, sql: str, *args: object) -> list[Found]:
+async def _found(fetch: Fetch, sql: str, *args: object) -> list[Registered]:
     try:
         rows = await fetch(sql, *args)
     except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
@@ -85,7 +85,7 @@ async def _found(fetch: Fetch, sql: str, *args: object) -> list[Found]:
             "the registry is missing or may not be read: run `python -m tenancy.migrate` "
             "and `python -m tenancy tenants grant`"
         ) from error
-    return [Found(_tenant(row), row["domains"]) for row in rows]
+    return [Registered(_tenant(row), row["domains"]) for row in rows]
 
 
 def _tenant(row: asyncpg.Record) -> Tenant:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from tenancy import identifiers
 from tenancy.registry.directory import Directory
-from tenancy.registry.lookup import Found
+from tenancy.registry.lookup import Registered
 from tenancy.resolvers import KeyKind, TenantKey
 from tenancy.settings import Settings
 from tenancy.tenant import Tenant
@@ -110,7 +110,7 @@ class Memory:
 
     # Learning
 
-    def learn(self, key: TenantKey, found: Found | None, read_at: float) -> None:
+    def learn(self, key: TenantKey, found: Registered | None, read_at: float) -> None:
         """Remember the answer to one question."""
         if found is not None:
             self._put(found, read_at)
@@ -122,7 +122,7 @@ class Memory:
             self._absent.popitem(last=False)
 
     def learn_changed(
-        self, changed: Mapping[str, int], found: Iterable[Found], read_at: float
+        self, changed: Mapping[str, int], found: Iterable[Registered], read_at: float
     ) -> None:
         """Remember those of *changed* that were *found*, and that there are no others."""
         gone = set(changed)
@@ -148,7 +148,7 @@ class Memory:
         self._absent.clear()
         self._complete = complete and not self.all_changed
 
-    def _put(self, found: Found, read_at: float) -> None:
+    def _put(self, found: Registered, read_at: float) -> None:
         if not self._tenants.put(found.tenant, found.domains, read_at):
             self._complete = False  # somebody had to make room
         if self._absent:

@@ -29,7 +29,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Resolve = Callable[[Scope], Awaitable["Resolved"]]
 Authorize = Callable[[Scope, Tenant, object], Awaitable[object]]
-Admit = Callable[[Tenant], Awaitable[Ticket]]
+Enter = Callable[[Tenant], Awaitable[Ticket]]
 Hook = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[tuple[int, bytes]]]
 
@@ -63,7 +63,7 @@ class Front:
     Args:
         app: the application inside.
         resolve: from an ASGI scope to a tenant that may be served.
-        admit: wait until a request of the tenant may go in.
+        enter: wait until a request of the tenant may go in.
         authorize: returns the principal if it may use the tenant, else raises. With `defer` the
             framework inside asks.
         operator: the application of the operator's hosts; None: they are refused, or with `defer`
@@ -79,7 +79,7 @@ class Front:
         app: Application,
         resolve: Resolve,
         *,
-        admit: Admit,
+        enter: Enter,
         authorize: Authorize | None = None,
         operator: Application | None = None,
         probes: Mapping[str, Probe] | None = None,
@@ -88,7 +88,7 @@ class Front:
     ) -> None:
         self._app = app
         self._resolve = resolve
-        self._admit = admit
+        self._enter = enter
         self._authorize = authorize
         self._operator = operator
         self._probes = probes or {}
@@ -131,7 +131,7 @@ class Front:
         if scope["type"] != "http":
             return
         try:
-            request.ticket = await self._admit(request.tenant)
+            request.ticket = await self._enter(request.tenant)
         except asyncio.CancelledError:
             await refuse(scope, send, ShuttingDownError("it was still waiting at shutdown"))
             raise

@@ -34,7 +34,7 @@ class Hooks:
 
     Args:
         resolve: from an ASGI scope to whom it is for.
-        admit: wait until a request of the tenant may go in.
+        enter: wait until a request of the tenant may go in.
         audiences: whom each view is for.
         authorization: who may use a tenant.
         lifespan: what to await before the application serves, and after it has served.
@@ -45,14 +45,14 @@ class Hooks:
         self,
         resolve: asgi.Resolve,
         *,
-        admit: asgi.Admit,
+        enter: asgi.Enter,
         audiences: Audiences,
         authorization: Authorization,
         lifespan: tuple[asgi.Hook, asgi.Hook],
         bind_sessions: bool = True,
     ) -> None:
         self._resolve = resolve
-        self._let_in = admit
+        self._enter = enter
         self._audiences = audiences
         self._authorization = authorization
         self._lifespan = lifespan
@@ -65,7 +65,7 @@ class Hooks:
         app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
             app.asgi_app,  # type: ignore[arg-type]
             self._resolve,
-            admit=self._let_in,
+            enter=self._enter,
             probes=probes,
             defer=True,
         )

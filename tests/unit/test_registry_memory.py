@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tenancy.registry.bucket import Bucket
 from tenancy.registry.directory import Directory
-from tenancy.registry.lookup import Found
+from tenancy.registry.lookup import Registered
 from tenancy.registry.memory import NOBODY, STRANGER, UNSURE, Memory
 from tenancy.resolvers import KeyKind, TenantKey
 from tenancy.settings import Settings
@@ -44,10 +44,10 @@ class World:
         self.listening = False
         self.was.append((0.0, {}))
 
-    def found(self, tenant_id: str) -> Found:
-        return Found(Tenant(UUID(tenant_id), self.tenants[tenant_id], "t_x"), ())
+    def found(self, tenant_id: str) -> Registered:
+        return Registered(Tenant(UUID(tenant_id), self.tenants[tenant_id], "t_x"), ())
 
-    def by_slug(self, slug: str) -> Found | None:
+    def by_slug(self, slug: str) -> Registered | None:
         return next((self.found(i) for i, s in self.tenants.items() if s == slug), None)
 
     def set(self, tenant_id: str, slug: str | None) -> None:
