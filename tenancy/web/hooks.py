@@ -54,12 +54,14 @@ class Hooks:
         self._resolve = resolve
         self._enter = enter
         self._audiences = audiences
+        self._known: dict[str | None, Audience] = {}  # by endpoint; views are marked before serving
         self._authorization = authorization
         self._lifespan = lifespan
         self._binds_sessions = bind_sessions
 
     def attach(self, app: Quart, probes: Mapping[str, asgi.Probe]) -> None:
         """Put the hooks into *app*, which answers *probes* on any host."""
+        self._app = app
         app.asgi_http_class = shutdown.HTTPConnection
         app.asgi_websocket_class = shutdown.WebsocketConnection
         app.asgi_app = asgi.Front(  # type: ignore[method-assign, assignment]
@@ -88,11 +90,11 @@ class Hooks:
         rule: Any = current.url_rule
         # A browser sends no credentials with an OPTIONS that Quart answers by itself.
         by_itself = current.method == "OPTIONS" and rule and rule.provide_automatic_options
-        await self._admit(current, runs=_has_hooks() or (rule is not None and not by_itself))
+        await self._admit(current, runs=self._has_hooks() or (rule is not None and not by_itself))
 
     async def _admit_websocket(self) -> None:
         current = websocket._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        await self._admit(current, runs=_has_hooks() or current.url_rule is not None)
+        await self._admit(current, runs=self._has_hooks() or current.url_rule is not None)
 
     async def _admit(self, current: Request | Websocket, *, runs: bool) -> None:
         """Let a request reach its view, or raise why not.
@@ -119,16 +121,17 @@ class Hooks:
         serving.principal = principal
 
     def _audience(self, current: Request | Websocket) -> Audience:
-        app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        view = app.view_functions.get(current.endpoint or "")
-        blueprints = (app.blueprints.get(name) for name in current.blueprints)
-        return self._audiences.of(view, blueprints)
+        known = self._known.get(current.endpoint)
+        if known is None:
+            view = self._app.view_functions.get(current.endpoint or "")
+            blueprints = (self._app.blueprints.get(name) for name in current.blueprints)
+            known = self._known[current.endpoint] = self._audiences.of(view, blueprints)
+        return known
 
-
-def _has_hooks() -> bool:
-    """Whether the application has hooks that run for any request, before ours but for a view."""
-    app = current_app
-    return len(app.before_request_funcs[None]) > 1 or len(app.before_websocket_funcs[None]) > 1
+    def _has_hooks(self) -> bool:
+        """Whether the application has hooks of its own, which run for any request."""
+        of_requests = self._app.before_request_funcs[None]
+        return len(of_requests) > 1 or len(self._app.before_websocket_funcs[None]) > 1
 
 
 def _check_place(serving: tenant.Serving, audience: Audience, *, is_view: bool) -> None:
