@@ -48,7 +48,9 @@ async def test_a_tenants_statement_timeout_is_its_own(
 
 async def test_a_statement_timeout_costs_no_round_trip(database: Database) -> None:
     async with wire(database.app_url) as line:
-        async with Tenancy(settings=database.settings(database_url=line.url)) as tenancy:
+        async with Tenancy(
+            settings=database.settings(database_url=line.url, registry_listen=False)
+        ) as tenancy:
             await _timeout(tenancy, "globex")
             line.round_trips = 0
             await _timeout(tenancy, "globex")

@@ -26,7 +26,11 @@ async def line(database: Database) -> AsyncIterator[Wire]:
 async def remote(database: Database, line: Wire) -> AsyncIterator[Tenancy]:
     """Tenancy on the far side of a wire."""
     settings = database.settings(
-        database_url=SecretStr(line.url), pool_max_size=1, statement_timeout_seconds=1.0
+        database_url=SecretStr(line.url),
+        pool_max_size=1,
+        statement_timeout_seconds=1.0,
+        registry_listen=False,  # round trips are counted
+        registry_ttl_seconds=3600,
     )
     async with Tenancy(settings=settings) as tenancy:
         yield tenancy
