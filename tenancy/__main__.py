@@ -157,7 +157,7 @@ def walls() -> None:
     """Print the SQL that a superuser runs once in the database for TENANCY_ISOLATION=strict.
 
     Again after CREATE EXTENSION, an upgrade of the server, or a change of a login.
-    Example: python -m tenancy walls | psql -X -d notes
+    Example: python -m tenancy walls | psql -X -v ON_ERROR_STOP=1 -d notes
     """
     click.echo(_as_administrator(lambda admin: admin.walls()), nl=False)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
 import asyncpg
@@ -64,6 +64,7 @@ class Tenancy(Marks, Jobs):
     Raises:
         SettingsError: the environment is not acceptable.
         InvalidVersionsError: *versions* is no range, or an empty one.
+        TypeError: *resolver* or another one of the functions cannot be called.
     """
 
     def __init__(  # noqa: PLR0913 - by name, and each with a default
@@ -77,6 +78,14 @@ class Tenancy(Marks, Jobs):
         versions: str | None = None,
     ) -> None:
         super().__init__()
+        for name, given in (
+            ("resolver", resolver),
+            ("principal", principal),
+            ("authorize", authorize),
+            ("connection_init", connection_init),
+        ):
+            if given is not None and not callable(given):
+                raise TypeError(f"{name} must be callable, not {type(given).__name__}")
         self.settings = settings or settings_module.load()
         resolver = resolver or resolvers.by_host(*self.settings.base_domains)
         self._resolution = Resolution(resolver, self.settings, lambda: self.registry)
@@ -112,9 +121,9 @@ class Tenancy(Marks, Jobs):
     async def stop(self) -> None:
         """Close every connection; what is still inside a transaction is rolled back."""
         if self._starting is not None:
-            self._starting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._starting
+            while not self._starting.done():  # the driver may swallow one, while it connects
+                self._starting.cancel()
+                await asyncio.wait({self._starting}, timeout=RESTART_SECONDS)
             self._starting = None
         pool, registry = self._pool, self._registry
         self._pool = self._registry = None
@@ -145,8 +154,10 @@ class Tenancy(Marks, Jobs):
                 if str(error) != said:
                     _log.error("not ready: %s", error)
                     said = str(error)
-            except Exception:  # noqa: BLE001 - an application's own, in connection_init
-                _log.exception("not ready")
+            except Exception as error:  # noqa: BLE001 - an application's own, in connection_init
+                if repr(error) != said:
+                    _log.exception("not ready")
+                    said = repr(error)
             await asyncio.sleep(RESTART_SECONDS)
 
     # Tenants and their transactions

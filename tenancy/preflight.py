@@ -34,6 +34,7 @@ async def check(conn: asyncpg.Connection, settings: Settings) -> None:
     await _registry(conn)
     await _login(conn, settings)
     await _walls(conn, settings)
+    await _schemas(conn, settings)
 
 
 async def _names(conn: asyncpg.Connection, settings: Settings) -> None:
@@ -102,6 +103,33 @@ async def _login(conn: asyncpg.Connection, settings: Settings) -> None:
     if settings.isolation is Isolation.STRICT:
         raise DatabaseSetupError(fault)
     _log.warning(fault)
+
+
+async def _schemas(conn: asyncpg.Connection, settings: Settings) -> None:
+    """Refuse tenants that were provisioned for another level; one that is broken stops no other."""
+    whom = "r.oid" if settings.isolation.sets_role else "l.oid"
+    row = await conn.fetchrow(
+        "SELECT count(*) AS all, count(*) FILTER (WHERE pg_catalog.has_schema_privilege("
+        f"{whom}, n.oid, 'USAGE')) AS open FROM {identifiers.CATALOG_SCHEMA}.tenants t "
+        "JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name::name "
+        "JOIN pg_catalog.pg_roles l ON l.rolname = session_user "
+        "LEFT JOIN pg_catalog.pg_roles r ON r.rolname = t.schema_name::name"
+    )
+    if row["open"] == row["all"]:
+        return
+    who = "their own roles" if settings.isolation.sets_role else "the login of requests"
+    if row["open"]:
+        _log.warning(
+            "%d of %d tenants' schemas are closed to %s: run `python -m tenancy tenants grant`",
+            row["all"] - row["open"],
+            row["all"],
+            who,
+        )
+        return
+    raise DatabaseSetupError(
+        f"the tenants' schemas are closed to {who}, whom requests run as at "
+        f"TENANCY_ISOLATION={settings.isolation}: run `python -m tenancy tenants grant`"
+    )
 
 
 async def _walls(conn: asyncpg.Connection, settings: Settings) -> None:

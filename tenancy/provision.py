@@ -255,7 +255,12 @@ class Administrator:
             )
         except asyncpg.UniqueViolationError as error:
             if error.table_name == "domains":
-                raise DomainTakenError("another tenant has this domain: choose another") from error
+                named = ", ".join(domains)
+                raise DomainTakenError(
+                    f"another tenant has the domain {named}: choose another"
+                    if len(domains) == 1
+                    else f"another tenant has one of the domains {named}: choose others"
+                ) from error
             raise SlugTakenError(f"another tenant has the slug {slug!r}: choose another") from error
 
     async def _make_schema(self, schema: str) -> None:

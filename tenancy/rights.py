@@ -73,6 +73,8 @@ class Rights:
                 " and roles; as a superuser run ALTER ROLE <login> CREATEROLE, or fall back to "
                 "TENANCY_ISOLATION=schema, where mistakes are stopped and attackers are not"
             )
+        if self._settings.unset_owner:
+            return DatabaseSetupError(f"the login lacks a right: {self._settings.unset_owner}")
         return DatabaseSetupError(
             "the login of TENANCY_ADMIN_DATABASE_URL must own the registry and be allowed to "
             f"create schemas (GRANT CREATE ON DATABASE <database> TO <login>){roles}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import multiprocessing
 import os
@@ -11,17 +12,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
-from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.run import run as run_hypercorn
 from hypercorn.typing import Framework
-from hypercorn.utils import NoAppError, load_application
 
-from tenancy import embedded, migrate, provision
+from tenancy import embedded, loading, migrate, provision
 from tenancy import settings as settings_module
 from tenancy.errors import SettingsError
+from tenancy.exits import Exit
 from tenancy.settings import Settings
 
 APPLICATION = "tenancy.app:create_app()"
@@ -30,7 +29,9 @@ DEMO_TENANTS = ("acme", "globex")
 
 BACKLOG = 2048
 GRACEFUL_TIMEOUT_SECONDS = 10.0
-WSGI_MAX_BODY_BYTES = 16 * 1024 * 1024  # asked for by load_application; we serve ASGI
+
+_log = logging.getLogger(__name__)
+_load = functools.cache(loading.load)  # with one worker, what was looked at is what is served
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def serve(options: Options) -> int:
     """Serve until SIGINT or SIGTERM, then drain; return the exit code.
 
     Raises:
-        SettingsError: the address cannot be listened on, or the environment is not acceptable.
+        SettingsError: the address cannot be listened on, the application cannot be loaded, or the
+            environment is not acceptable.
         TenancyError: the database could not be brought up.
     """
     settings = settings_module.load()
@@ -70,13 +72,19 @@ def serve(options: Options) -> int:
         embedded.configured(settings, own=True) as ready,
     ):
         _export(ready)
+        _load(_target(options))  # here too with workers: their own failures are a screen each
         slugs = asyncio.run(_prepare(ready, options))
         if options.demo:
             _welcome(slugs, settings.base_domains[0], listener.getsockname()[1])
-        try:
-            return run_hypercorn(_configuration(options, listener))
-        except NoAppError as error:
-            raise SettingsError(f"{error} Write module:expression, as in myapp:app") from error
+        config = _configuration(options, listener)
+        if options.workers == 1:
+            return run_hypercorn(config)
+        with _told_to_end() as signals:
+            code = run_hypercorn(config)
+        if code == 0 and not signals:  # hypercorn forgets the code of a worker that fails
+            _log.error("a worker has ended by itself: so have the others")
+            return Exit.FAULT
+        return code
 
 
 async def _prepare(settings: Settings, options: Options) -> list[str]:
@@ -136,9 +144,8 @@ def _listening(options: Options) -> Iterator[socket.socket]:
 
 
 def _configuration(options: Options, listener: socket.socket) -> Config:
-    target = DEMO_APPLICATION if options.demo else options.application
     config = Config()
-    config.application_path = target if options.workers == 1 else _orphanless_path(target)
+    config.application_path = _orphanless_path(_target(options))
     config.bind = [f"fd://{os.dup(listener.fileno())}"]  # hypercorn closes the one it is given
     if options.workers == 1:  # in this process, whose log has a handler already
         config.errorlog = logging.getLogger("hypercorn.error")
@@ -148,6 +155,10 @@ def _configuration(options: Options, listener: socket.socket) -> Config:
     return config
 
 
+def _target(options: Options) -> str:
+    return DEMO_APPLICATION if options.demo else options.application
+
+
 def _orphanless_path(target: str) -> str:
     escaped = target.replace(":", "\\x3a")  # hypercorn takes a second colon for a mode
     return f"{__name__}:orphanless('{escaped}')"
@@ -155,9 +166,9 @@ def _orphanless_path(target: str) -> str:
 
 def orphanless(application: str) -> Framework:
     """Load *application* in a worker that ends when the process that started it has been killed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    wrapper = cast("ASGIWrapper", load_application(application, WSGI_MAX_BODY_BYTES))
-    return wrapper.app
+    if multiprocessing.parent_process() is not None:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    return _load(application)
 
 
 def _end_with_parent() -> None:
@@ -165,6 +176,23 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)  # at once, as the parent: its database is being stopped, and rolls back
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[list[int]]:
+    """Yield a list that holds, after the block, the signals to end that came; no handler is set."""
+    seen: list[int] = []
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.settimeout(0)
+        writer.settimeout(0)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield seen
+        finally:
+            signal.set_wakeup_fd(before)
+            with contextlib.suppress(BlockingIOError):
+                seen += (n for n in reader.recv(4096) if n in (signal.SIGINT, signal.SIGTERM))
 
 
 @contextlib.contextmanager

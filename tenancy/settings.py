@@ -113,7 +113,11 @@ class Settings(BaseSettings):
         description="Directory that holds shared/ and tenant/. Unset: ./sql.",
     )
     pool_min_size: int = Field(
-        default=2, ge=0, le=1000, description="Connections each process opens at its start."
+        default=2,
+        ge=0,
+        le=1000,
+        description="Connections each process opens at its start. "
+        "Unset: 2, or TENANCY_POOL_MAX_SIZE where that is less.",
     )
     pool_max_size: int = Field(
         default=10, ge=1, le=1000, description="Connections each process opens at most."
@@ -265,6 +269,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if "pool_min_size" not in self.model_fields_set:
+            smaller = min(self.pool_min_size, self.pool_max_size)
+            object.__setattr__(self, "pool_min_size", smaller)  # frozen for everybody else
         if self.pool_min_size > self.pool_max_size:
             raise ValueError("TENANCY_POOL_MIN_SIZE must not be over TENANCY_POOL_MAX_SIZE")
         if self.admin_database_url is not None and self.database_url is None:
@@ -309,6 +316,16 @@ class Settings(BaseSettings):
             return self.dsn
         return self.admin_database_url.get_secret_value()
 
+    @property
+    def unset_owner(self) -> str:
+        """Advice for where the owner's login lacks a right, if it is nobody's; else empty."""
+        if self.admin_database_url is not None:
+            return ""
+        return (
+            "TENANCY_ADMIN_DATABASE_URL is not set, so the requests' login was used: set it to the "
+            "owner's address"
+        )
+
 
 def load() -> Settings:
     """Return the settings of this process's environment and ``.env`` file.
@@ -340,14 +357,24 @@ def variable(field: str) -> str:
 
 
 def _refuse_unknown_names() -> None:
-    known = {variable(field) for field in Settings.model_fields}
+    known = {field.upper() for field in Settings.model_fields}
     for name in sorted({*os.environ, *dotenv_values(ENV_FILE)}):
         upper = name.upper()
-        if not upper.startswith(PREFIX) or upper.startswith(TEST_PREFIX) or upper in known:
+        if (
+            not upper.startswith(PREFIX)
+            or upper.startswith(TEST_PREFIX)
+            or upper.removeprefix(PREFIX) in known
+        ):
             continue
-        nearest = difflib.get_close_matches(upper, known, n=1, cutoff=0.75)
-        hint = f"did you mean {nearest[0]}?" if nearest else "see config/tenancy.env.example"
-        raise SettingsError(f"{name} is no setting of tenancy: {hint}")
+        bare = upper.removeprefix(PREFIX)  # what all names begin with makes none alike
+        nearest = difflib.get_close_matches(bare, known, n=1, cutoff=0.75)
+        hint = (
+            f"did you mean {PREFIX}{nearest[0]}?"
+            if nearest
+            else "`python -m tenancy settings` prints them all"
+        )
+        where = "the environment" if name in os.environ else ENV_FILE
+        raise SettingsError(f"{name}, of {where}, is no setting of tenancy: {hint}")
 
 
 def example() -> str:

@@ -20,12 +20,10 @@ from tenancy.errors import (
     ScopeBrokenError,
     TransactionFailedError,
 )
-from tenancy.faults import LOST
+from tenancy.faults import LOST, LOST_BEFORE_COMMIT
 from tenancy.pool.holders import discard, is_gone
 from tenancy.pool.pool import Pool
 from tenancy.scope import Scope
-
-_LOST_BEFORE_COMMIT = "the connection was lost before COMMIT: nothing was saved"
 
 
 @dataclass(slots=True)
@@ -80,7 +78,7 @@ class Transaction:
             if error is None:
                 await _commit(self._conn, self._scope)
             elif isinstance(error, LOST) and is_gone(self._conn):
-                raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT) from error
+                raise DatabaseUnavailableError(LOST_BEFORE_COMMIT) from error
             elif isinstance(error, TimeoutError) and error.__cause__ is None:
                 discard(self._conn)  # the driver's own: no ROLLBACK would be answered either
         finally:
@@ -91,7 +89,7 @@ class Transaction:
 
 async def _commit(conn: PoolConnectionProxy, scope: Scope) -> None:
     if is_gone(conn):
-        raise DatabaseUnavailableError(_LOST_BEFORE_COMMIT)
+        raise DatabaseUnavailableError(LOST_BEFORE_COMMIT)
     if not scope.readonly:
         tenant.sending_commit()
     try:

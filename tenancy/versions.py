@@ -1,7 +1,7 @@
 """Which checkpoints a build serves, as in ``>=0007,<=0009``. Pure."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenancy.errors import InvalidVersionsError
 
@@ -11,7 +11,7 @@ _HOW = "write comparisons separated by commas, such as >=0007 or >=0007,<=0009"
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """A range of checkpoints, both ends in it; None: open.
+    """A range of checkpoints, both ends in it; None: open. *text* is how it was written.
 
     Compared as numbers, which is the order of the migrator's files: those of a stage have equally
     many digits.
@@ -19,6 +19,7 @@ class Versions:
 
     first: int | None = None
     last: int | None = None
+    text: str = field(default="", compare=False)
 
     def __contains__(self, version: str | None) -> bool:
         """Whether a schema at *version* can be served; one without any, by an unlimited build only.
@@ -35,6 +36,8 @@ class Versions:
         )
 
     def __str__(self) -> str:
+        if self.text:
+            return self.text
         ends = ((">=", self.first), ("<=", self.last))
         return ",".join(f"{sign}{end}" for sign, end in ends if end is not None) or "all"
 
@@ -63,4 +66,4 @@ def parse(text: str) -> Versions:
             last = at_most if last is None else min(last, at_most)
     if last is not None and (last < 0 or (first is not None and first > last)):
         raise InvalidVersionsError(f"no version is within {text!r}: {_HOW}")
-    return Versions(first, last)
+    return Versions(first, last, "".join(text.split()))

@@ -14,7 +14,7 @@ import asyncpg
 from tenancy.identifiers import literal, quoted_login
 from tenancy.settings import Isolation, Settings
 
-COMMAND = "python -m tenancy walls | psql -X -d <database>"
+COMMAND = "python -m tenancy walls | psql -X -v ON_ERROR_STOP=1 -d <database>"
 
 # Of pg_catalog: how ``name(types)`` begins.
 FUNCTIONS = (

@@ -23,15 +23,31 @@ CHECKS = (
         "requests run as the owner of the schemas",
         """
         SELECT login_name,
-               format(E'CREATE ROLE %1$I LOGIN NOINHERIT PASSWORD ''...'';\\n'
-                      'GRANT CONNECT ON DATABASE %2$I TO %1$I;',
-                      database_name || '_app', database_name)
-        FROM given WHERE login = admin
+               CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = database_name || '_app')
+                    THEN '' ELSE format(E'CREATE ROLE %I LOGIN NOINHERIT PASSWORD ''...'';\\n',
+                                        database_name || '_app') END
+               || format('GRANT CONNECT ON DATABASE %I TO %I;',
+                         database_name, database_name || '_app')
+        FROM given WHERE login = admin AND NOT EXISTS (
+            SELECT FROM pg_namespace WHERE nspname = 'tenancy' AND nspowner <> login)
         """,
         _unless_schema,
         By.SUPERUSER,
         "then put that login into TENANCY_DATABASE_URL, the owner's into "
         "TENANCY_ADMIN_DATABASE_URL, and run `python -m tenancy tenants grant`",
+    ),
+    Check(
+        "owner_unset",
+        "nobody has looked as the owner of the schemas",
+        """
+        SELECT login_name, 'TENANCY_ADMIN_DATABASE_URL=postgresql://<owner>:<password>@<host>/'
+               || quote_ident(database_name)
+        FROM given WHERE login = admin AND EXISTS (
+            SELECT FROM pg_namespace WHERE nspname = 'tenancy' AND nspowner <> login)
+        """,
+        warning,
+        By.ENVIRONMENT,
+        "it is not set, or leads to the requests' login: set it to the owner's address",
     ),
     Check(
         "login_attributes",

@@ -10,7 +10,10 @@ from tenancy.pool.connect import connect
 from tenancy.settings import Isolation, Pooler
 
 _WATCH = ("client_connection_check_interval", "1s")
-_STALE = "then RECONNECT in the pooler's console: server connections keep what they started with"
+_STALE = (
+    "then RECONNECT in the pooler's console, or restart it: server connections keep what they "
+    "started with"
+)
 
 
 async def between(patient: Patient, conn: asyncpg.Connection) -> tuple[Finding, ...]:
@@ -69,7 +72,7 @@ async def _reset(patient: Patient, conn: asyncpg.Connection) -> Finding:
         (name,),
         cures,
         By.POOLER,
-        "a view's own COMMIT is out of the gate's reach; then restart it, or RELOAD and RECONNECT",
+        "then restart it, or RELOAD and RECONNECT: a view's own COMMIT is out of the gate's reach",
     )
 
 

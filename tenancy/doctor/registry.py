@@ -1,5 +1,7 @@
 """The registry beside the schemas, and both beside the files."""
 
+import asyncpg
+
 from tenancy import migrate
 from tenancy.doctor.catalogs import Patient
 from tenancy.doctor.finding import By, Check, Finding, Level, warning
@@ -30,9 +32,17 @@ CHECKS = (
 )
 
 
+# With it the other findings tell what they can; one of them asks for the owner's address.
+_AS_OWNER = "python -m tenancy doctor"
+
+
 async def behind(patient: Patient) -> tuple[Finding, ...]:
     """Find what is behind its files, or was made by other ones; who is ahead of them is not."""
-    survey = await migrate.plan(patient.settings)
+    try:
+        survey = await migrate.plan(patient.settings)
+    except asyncpg.InsufficientPrivilegeError:
+        names = ["this login may not read the ledger of migrations"]
+        return (_of(patient, "tenants_behind", Level.WARNING, names, _AS_OWNER),)
     late: dict[bool, list[str]] = {True: [], False: []}
     for step in survey.of(Verdict.BEHIND):
         late[step.standing.stage is Stage.TENANT].append(step.standing.tenant or step.standing.name)

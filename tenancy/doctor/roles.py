@@ -107,16 +107,22 @@ CHECKS = (
         """,
     ),
     Check(
+        "schema_closed",
+        "requests may not use their tenant's schema",
+        f"""
+        SELECT slug, {_GRANT} FROM given, tenant
+        WHERE schema IS NOT NULL AND NOT has_schema_privilege(
+            CASE WHEN sets_role THEN role ELSE login END, schema, 'USAGE')
+        """,
+        by=By.SHELL,
+    ),
+    Check(
         "rights_missing",
         "requests lack rights in their tenant's schema",
         f"""
         SELECT format('%s: %s (%s)', slug, object, string_agg(privilege, ', ')), {_GRANT}
         FROM (
-            SELECT slug, 'schema' AS object, p AS privilege
-            FROM given, tenant, unnest(ARRAY['USAGE']) AS p
-            WHERE NOT has_schema_privilege(CASE WHEN sets_role THEN role ELSE login END, schema, p)
-            UNION ALL
-            SELECT slug, format('table %I', relname), p
+            SELECT slug, format('table %I', relname) AS object, p AS privilege
             FROM given, relation, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
             WHERE relkind IN ('r', 'p')
               AND NOT has_table_privilege(CASE WHEN sets_role THEN role ELSE login END, oid, p)

@@ -15,6 +15,12 @@ MIN_STATEMENT_TIMEOUT_SECONDS = 0.001  # statement_timeout counts milliseconds, 
 MAX_STATEMENT_TIMEOUT_SECONDS = 86_400.0
 MOST_CONNECTIONS = 1000
 
+# Of `python -m tenancy tenants limit`.
+_OPTIONS = {
+    STATEMENT_TIMEOUT: f"{STATEMENT_TIMEOUT} (--statement-timeout)",
+    MAX_CONNECTIONS: f"{MAX_CONNECTIONS} (--max-connections)",
+}
+
 _SECONDS = f"from {MIN_STATEMENT_TIMEOUT_SECONDS:g} to {MAX_STATEMENT_TIMEOUT_SECONDS:g}"
 _CONNECTIONS = f"a whole number from 1 to {MOST_CONNECTIONS}"
 
@@ -99,11 +105,12 @@ def check(name: str, value: float | None, most_seconds: float) -> None:
     if value is None:
         return
     if name == MAX_CONNECTIONS and not is_max_connections(value):
-        raise InvalidLimitError(f"{name} must be {_CONNECTIONS}")
+        raise InvalidLimitError(f"{_OPTIONS[name]}: {value:g} is not {_CONNECTIONS}")
     if name == STATEMENT_TIMEOUT and not (is_statement_timeout(value) and value <= most_seconds):
         raise InvalidLimitError(
-            f"{name} must be from {MIN_STATEMENT_TIMEOUT_SECONDS:g} to {most_seconds:g}, which is "
-            "TENANCY_STATEMENT_TIMEOUT_SECONDS: a tenant's own can only be lower"
+            f"{_OPTIONS[name]}: {value:g} is not from {MIN_STATEMENT_TIMEOUT_SECONDS:g} to "
+            f"{most_seconds:g}, "
+            "which is TENANCY_STATEMENT_TIMEOUT_SECONDS: a tenant's own can only be lower"
         )
 
 

@@ -213,5 +213,6 @@ class Report:
 
     def _verdict(self) -> str:
         if self.findings:
-            return f"{len(self.findings)} leaks found; run again with --seed {self.seed}"
+            found = "1 leak" if len(self.findings) == 1 else f"{len(self.findings)} leaks"
+            return f"{found} found; run again with --seed {self.seed}"
         return f"NOT CHECKED: {self.gap}" if self.gap else "clean: nothing crossed"

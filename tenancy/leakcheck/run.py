@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import cast
 
 import asyncpg
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.utils import NoAppError, load_application
 
+from tenancy import loading
 from tenancy import settings as settings_module
 from tenancy.errors import SettingsError
 from tenancy.leakcheck import client, tenants, views
@@ -171,13 +170,7 @@ def _quiet() -> Iterator[None]:
 
 def _loaded(app: str | Application) -> Application:
     if isinstance(app, str):
-        try:
-            wrapper = load_application(app, 0)
-        except (NoAppError, ValueError) as error:
-            raise SettingsError(f"{error} Write module:expression, as in myapp:app") from error
-        if not isinstance(wrapper, ASGIWrapper):
-            raise SettingsError(f"{app} is no ASGI application")
-        return cast("Application", wrapper.app)
+        return cast("Application", loading.load(app))
     return cast("Application", app()) if _makes_one(app) else app
 
 

@@ -8,6 +8,7 @@ from tenancy.migrate import ledger, lock, runner, script
 from tenancy.migrate.files import Migration
 from tenancy.migrate.records import SchemaRef
 from tenancy.migrate.session import Session
+from tenancy.settings import Settings
 
 
 async def make_catalog(session: Session, migrations: tuple[Migration, ...]) -> list[str]:
@@ -25,7 +26,9 @@ async def make_catalog(session: Session, migrations: tuple[Migration, ...]) -> l
         if await ledger.exists(conn):
             return []
         async with lock.held(conn, lock.BOOTSTRAP):
-            return [] if await ledger.exists(conn) else await _fill(conn, migrations)
+            if await ledger.exists(conn):
+                return []
+            return await _fill(conn, migrations, session.settings)
 
     return await session.query(make)
 
@@ -42,15 +45,18 @@ async def make_shared(session: Session, name: str) -> None:
             return
         async with lock.held(conn, lock.BOOTSTRAP), conn.transaction():
             if await ledger.schema(conn, name) is None:
-                await _schema(conn, name)
+                await _schema(conn, name, session.settings)
                 await conn.execute(runner.readable(name))
 
     await session.query(make)
 
 
-async def _fill(conn: asyncpg.Connection, migrations: tuple[Migration, ...]) -> list[str]:
+async def _fill(
+    conn: asyncpg.Connection, migrations: tuple[Migration, ...], settings: Settings
+) -> list[str]:
     async with conn.transaction():
-        schema = await ledger.schema(conn, CATALOG_SCHEMA) or await _schema(conn, CATALOG_SCHEMA)
+        schema = await ledger.schema(conn, CATALOG_SCHEMA)
+        schema = schema or await _schema(conn, CATALOG_SCHEMA, settings)
         role: str = await conn.fetchval("SELECT current_user::text")
         for migration in migrations:
             await script.run(conn, schema, migration, shared="", role=role)
@@ -60,13 +66,16 @@ async def _fill(conn: asyncpg.Connection, migrations: tuple[Migration, ...]) -> 
     return [migration.version for migration in migrations]
 
 
-async def _schema(conn: asyncpg.Connection, name: str) -> SchemaRef:
+async def _schema(conn: asyncpg.Connection, name: str, settings: Settings) -> SchemaRef:
     try:
         await conn.execute(f"CREATE SCHEMA {quoted(name)}")
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseSetupError(
-            f"the login may not create the schema {name}: as the database's owner, run "
-            "GRANT CREATE ON DATABASE <database> TO <login>"
+            f"the login may not create the schema {name}: "
+            + (
+                settings.unset_owner
+                or "as the database's owner, run GRANT CREATE ON DATABASE <database> TO <login>"
+            )
         ) from error
     oid = await conn.fetchval("SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1", name)
     return SchemaRef(oid, name)

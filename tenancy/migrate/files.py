@@ -68,7 +68,8 @@ def load_all(settings: Settings) -> Files:
     A sql directory without ``shared`` or ``tenant`` has no migrations for that stage.
 
     Raises:
-        MigrationFileError: there is no sql directory, or a file is refused.
+        MigrationFileError: a file is refused.
+        SettingsError: as `sql_folder`.
     """
     folder = sql_folder(settings)
     catalog = load(catalog_folder(), Stage.CATALOG)
@@ -137,13 +138,18 @@ def sql_folder(settings: Settings) -> Path:
     """Return the application's sql directory.
 
     Raises:
-        SettingsError: it does not exist.
+        SettingsError: it does not exist, or holds no stage at all.
     """
     folder = settings.sql_dir or Path("sql")
     if not folder.is_dir():
         raise SettingsError(
             f"{folder} is no directory: set {variable('sql_dir')} to the one that holds shared/ "
             f"and tenant/, or start where ./sql is (the demo's is {packaged_sql_folder()})"
+        )
+    if not any((folder / stage).is_dir() for stage in (Stage.SHARED, Stage.TENANT)):
+        raise SettingsError(
+            f"{folder} holds neither shared/ nor tenant/: set {variable('sql_dir')} to the "
+            "directory that does, or make them there"
         )
     return folder
 

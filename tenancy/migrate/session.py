@@ -54,7 +54,7 @@ class Session:
     """One task's connection, opened when it is needed."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._conn: asyncpg.Connection | None = None
         self._served = 0
 
@@ -78,7 +78,7 @@ class Session:
             SettingsError: the address cannot be read.
         """
         if self._conn is None or self._conn.is_closed():
-            self._conn = await _connected(self._settings)
+            self._conn = await _connected(self.settings)
             self._served = 0
         return self._conn
 

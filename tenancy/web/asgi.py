@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from tenancy.errors import (
 from tenancy.fairness.entrance import Ticket
 from tenancy.problems import POLICY_VIOLATION, problem
 from tenancy.tenant import Serving, Tenant
+from tenancy.web import refusals
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -213,6 +215,8 @@ async def _nothing() -> None:
 async def refuse(scope: Scope, send: Send, error: TenancyError) -> None:
     """Answer *error* by its problem document; a websocket that cannot carry one is closed."""
     answer = problem(error)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        refusals.log.write(answer, error, f"{scope.get('method', 'WEBSOCKET')} (not routed)")
     if scope["type"] == "http":
         await _respond(send, answer.status, answer.headers, answer.body)
     elif "websocket.http.response" in scope.get("extensions", {}):

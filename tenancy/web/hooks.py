@@ -1,6 +1,5 @@
 """The hooks of a Quart application: each request inside its tenant, each error a document."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -22,11 +21,9 @@ from werkzeug.exceptions import NotFound
 from tenancy import tenant
 from tenancy.errors import MisdirectedHostError, SessionOfAnotherTenantError, TenancyError
 from tenancy.problems import Problem, problem
-from tenancy.web import asgi, sessions, shutdown
+from tenancy.web import asgi, refusals, sessions, shutdown
 from tenancy.web.audience import Audience, Audiences
 from tenancy.web.authorization import Authorization
-
-_log = logging.getLogger(__name__)
 
 
 class Hooks:
@@ -157,8 +154,15 @@ async def _answer(error: Exception) -> Response:
     if answer.code == TenancyError.code:
         raise error  # none of ours after all: the framework logs it and answers 500
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("%s: %s", answer.code, error if isinstance(error, TenancyError) else type(error))
+        refusals.log.write(answer, error, _where())
     return answered(answer)
+
+
+def _where() -> str:
+    # The route, not the path: that may hold what a client wants nobody to read.
+    if has_websocket_context():
+        return f"WEBSOCKET {websocket.url_rule or '(no route)'}"
+    return f"{request.method} {request.url_rule or '(no route)'}"
 
 
 async def _note_failure(_: object, exception: Exception) -> None:

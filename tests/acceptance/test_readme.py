@@ -85,13 +85,15 @@ async def test_the_walls_are_raised_as_the_security_paper_says(
     database: Database, tmp_path: Path
 ) -> None:
     paper = (ROOT / "SECURITY.md").read_text()
-    line = re.search(r"^(python -m tenancy walls \| psql -X) -d notes\b", paper, re.MULTILINE)
+    line = re.search(
+        r"^(python -m tenancy walls \| psql -X -v ON_ERROR_STOP=1) -d notes\b", paper, re.MULTILINE
+    )
     assert line is not None
     assert (await run("-m", "tenancy", "walls", "--help", env=environment())).code == 0
     command = line[1].replace("python", shlex.quote(sys.executable), 1)
     settings = database.settings(isolation="strict")
     process = await asyncio.create_subprocess_shell(
-        f"{command} -v ON_ERROR_STOP=1 -d {shlex.quote(database.superuser_url)}",
+        f"{command} -d {shlex.quote(database.superuser_url)}",
         env=environment(settings),
         cwd=tmp_path,
         stderr=asyncio.subprocess.PIPE,

@@ -198,6 +198,44 @@ async def test_an_application_that_cannot_be_loaded_is_one_clear_line(data_dir: 
     assert "module:expression" in line
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_an_application_that_raises_is_one_clear_line_with_its_place(
+    database: Database, tmp_path: Path, workers: str
+) -> None:
+    (tmp_path / "broken.py").write_text("import os\n\nKEY = os.environ['NO_SUCH_KEY']\n")
+    for target, words in (
+        ("broken:app", "broken.py:3: KeyError: 'NO_SUCH_KEY'"),
+        ("tenancy.demo:create_app", "write tenancy.demo:create_app()"),
+    ):
+        line = await _fails(
+            target, "--workers", workers, "--port", "0",
+            cwd=tmp_path, TENANCY_DATABASE_URL=database.app_url,
+        )  # fmt: skip
+        assert words in line
+
+
+async def test_workers_that_do_not_come_up_are_no_success(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "lone.py").write_text(
+        "import multiprocessing\n\nasync def app(scope, receive, send): ...\n\n"
+        "if multiprocessing.parent_process():\n    raise SystemError('only in a worker')\n"
+    )
+    env = environment(database.settings())
+    result = await run(
+        "-m", "tenancy", "serve", "lone:app", "--workers", "2", "--port", "0", env=env, cwd=tmp_path
+    )
+    assert result.code == 1, result.err
+    assert "a worker has ended by itself" in result.err
+
+
+async def test_workers_that_are_told_to_end_are_a_success(database: Database) -> None:
+    env = environment(database.settings())
+    async with served("tenancy.demo:create_app()", "--workers", "2", env=env) as server:
+        server.signal(signal.SIGTERM)
+        assert await server.ended() == 0
+
+
 async def test_a_second_server_on_the_same_data_is_refused_and_commands_are_not(
     data_dir: Path,
 ) -> None:

@@ -177,10 +177,9 @@ BREAKS = {
         "SET ROLE {owner}; GRANT USAGE ON SCHEMA {globex} TO {acme}; "
         "GRANT SELECT ON {globex}.notes TO {acme}"
     ),
+    "schema_closed": Break("SET ROLE {owner}; REVOKE USAGE ON SCHEMA {globex} FROM {globex}"),
     "rights_missing": Break(
-        "SET ROLE {owner}; REVOKE DELETE ON {acme}.notes FROM {acme}; "
-        "REVOKE USAGE ON SCHEMA {globex} FROM {globex}",
-        Level.WARNING,
+        "SET ROLE {owner}; REVOKE DELETE ON {acme}.notes FROM {acme}", Level.WARNING
     ),
     "schema_missing": Break(
         "ALTER SCHEMA {acme} RENAME TO elsewhere", also=frozenset({"tenants_behind"})
@@ -270,7 +269,10 @@ async def test_the_level_decides_what_a_right_of_the_login_is(clinic: Clinic) ->
     found = wrong(await clinic.findings(isolation="role"))
     assert set(found) == {"login_rights"}
     await clinic.cure(found["login_rights"], clinic.database.settings())
-    assert set(wrong(await clinic.findings(isolation="schema"))) == {"rights_missing"}
+    assert set(wrong(await clinic.findings(isolation="schema"))) == {
+        "schema_closed",
+        "rights_missing",
+    }
 
 
 async def test_requests_that_run_as_the_owner_are_given_a_login(clinic: Clinic) -> None:
@@ -282,6 +284,13 @@ async def test_requests_that_run_as_the_owner_are_given_a_login(clinic: Clinic) 
         await clinic.cure(finding, clinic.database.settings())
     finally:
         await clinic.break_by("DROP OWNED BY {database}_app; DROP ROLE {database}_app")
+
+
+async def test_an_owner_that_is_not_named_is_asked_for(clinic: Clinic) -> None:
+    found = wrong(await clinic.findings(admin_database_url=None))
+    assert "login_is_owner" not in found
+    assert "set it to the owner's address" in found["owner_unset"].advice
+    assert found["owner_unset"].cures[0].startswith("TENANCY_ADMIN_DATABASE_URL=")
 
 
 async def test_the_walls_of_level_strict_are_asked_for(clinic: Clinic) -> None:

@@ -13,7 +13,7 @@ from support.databases import Database
 from support.notes import read
 from support.wire import wire
 
-from tenancy import Tenancy, migrate, provision
+from tenancy import Tenancy, extension, migrate, provision
 from tenancy.errors import NotStartedError
 from tenancy.problems import MEDIA_TYPE
 from tenancy.web import readiness
@@ -97,6 +97,41 @@ async def test_a_database_error_has_its_answer_and_says_nothing_of_itself(
     assert answer.status_code == status
     assert answer.headers.get("Retry-After") == retry
     assert b"secret" not in await answer.get_data()
+
+
+async def test_the_log_names_the_view_and_the_tenant(
+    app: Quart, caplog: pytest.LogCaptureFixture
+) -> None:
+    await app.test_client().get("/fails/40001", headers=ACME)
+    assert "GET /fails/<kind> tenant=acme: serialization_conflict: Serialization" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["resolver", "principal", "authorize", "connection_init"])
+def test_what_cannot_be_called_is_refused_at_once(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be callable, not str"):
+        Tenancy(**{name: "x"})  # type: ignore[arg-type]
+
+
+async def test_the_same_reason_is_logged_once(
+    database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extension, "RESTART_SECONDS", 0.3)
+    calls: list[int] = []
+    fourth = asyncio.Event()
+
+    async def init(_: object) -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            fourth.set()
+        raise RuntimeError("mine")
+
+    tenancy = Tenancy(settings=database.settings(), connection_init=init)
+    app = Quart(__name__)
+    tenancy.init_app(app)
+    async with app.test_app():
+        await asyncio.wait_for(fourth.wait(), 30)
+    assert caplog.text.count("not ready") == 1
 
 
 async def test_an_applications_own_error_stays_its_own(app: Quart) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from support.databases import Database, Logins, make_database, make_logins
+from support.databases import Database, Logins, make_database, make_logins, superuser
 
 from tenancy import Tenancy, embedded, migrate, provision
-from tenancy.errors import DatabaseSetupError, DatabaseUnavailableError
+from tenancy.errors import DatabaseSetupError, DatabaseUnavailableError, SettingsError
 
 
 async def test_a_database_without_a_registry_names_the_migrator(empty_database: Database) -> None:
@@ -47,6 +47,59 @@ async def test_a_wrong_database_is_told_without_its_name(database: Database) -> 
     with pytest.raises(DatabaseSetupError, match="TENANCY_DATABASE_URL") as caught:
         await Tenancy(settings=settings).start()
     assert "no_such" not in str(caught.value)
+
+
+def _with(url: str, option: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{option}"
+
+
+async def test_a_misspelt_option_of_the_address_is_named(database: Database) -> None:
+    if database.pooled:
+        pytest.skip("the pooler's words are others")
+    settings = database.settings(database_url=_with(database.app_url, "sslmod=hunter2"))
+    with pytest.raises(SettingsError, match=r"option sslmod of TENANCY_DATABASE_URL") as caught:
+        await Tenancy(settings=settings).start()
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_host_that_is_none_and_a_server_without_tls_are_told(database: Database) -> None:
+    settings = database.settings(database_url="postgresql://a:b@no-such-host.invalid/x")
+    with pytest.raises(DatabaseUnavailableError, match="is the host name right"):
+        await Tenancy(settings=settings).start()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"N")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as without_tls:
+        port = without_tls.sockets[0].getsockname()[1]
+        settings = database.settings(
+            database_url=f"postgresql://a:b@127.0.0.1:{port}/x?sslmode=require"
+        )
+        with pytest.raises(DatabaseUnavailableError, match="the server refuses TLS"):
+            await Tenancy(settings=settings).start()
+
+
+async def test_tenants_of_another_level_are_refused_at_the_start(database: Database) -> None:
+    settings = database.settings(isolation="schema")
+    with pytest.raises(DatabaseSetupError, match=r"TENANCY_ISOLATION=schema.*tenants grant"):
+        await Tenancy(settings=settings).start()
+    async with provision.administrator(settings) as admin:
+        await admin.grant()
+    async with Tenancy(settings=settings) as tenancy, tenancy.transaction("acme") as conn:
+        assert await conn.fetchval("SELECT count(*) FROM notes") == 0
+
+
+async def test_one_tenant_whose_schema_is_closed_stops_no_other(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with superuser(database.superuser_url) as conn:
+        name = await conn.fetchval("SELECT schema_name FROM tenancy.tenants WHERE slug = 'globex'")
+        await conn.execute(f"REVOKE USAGE ON SCHEMA {name} FROM {name}")
+    async with Tenancy(settings=database.settings()) as tenancy, tenancy.transaction("acme"):
+        assert "1 of 2 tenants' schemas" in caplog.text
 
 
 async def test_a_server_that_is_away_is_told(database: Database) -> None:

@@ -63,7 +63,19 @@ async def test_a_taken_slug_or_domain_is_a_conflict_and_leaves_nothing(database:
             await admin.create("initech")
         with pytest.raises(DomainTakenError):
             await admin.create("other", ["other.example", "Notes.Initech.Example."])
+        with pytest.raises(DomainTakenError, match=r"has the domain notes\.initech\.example"):
+            await admin.create("other", ["notes.initech.example"])
         assert await _everything(database) == before
+
+
+async def test_without_the_owners_address_the_advice_is_to_set_it(
+    database: Database, empty_database: Database
+) -> None:
+    async with provision.administrator(database.settings(admin_database_url=None)) as admin:
+        with pytest.raises(DatabaseSetupError, match="TENANCY_ADMIN_DATABASE_URL is not set"):
+            await admin.limit("acme", {"max_connections": 3})
+    with pytest.raises(DatabaseSetupError, match="TENANCY_ADMIN_DATABASE_URL is not set"):
+        await migrate.migrate(empty_database.settings(admin_database_url=None))
 
 
 async def test_two_creates_of_one_slug_make_one_tenant(database: Database) -> None:

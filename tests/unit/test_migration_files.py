@@ -361,7 +361,13 @@ def test_a_missing_sql_directory_is_refused(tmp_path: Path) -> None:
         files.load_all(_settings(tmp_path / "none"))
 
 
+def test_a_directory_with_no_stage_at_all_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"neither shared/ nor tenant/.*TENANCY_SQL_DIR"):
+        files.load_all(_settings(tmp_path))
+
+
 def test_a_stage_without_a_folder_has_no_migrations(tmp_path: Path) -> None:
+    (tmp_path / "tenant").mkdir()
     loaded = files.load_all(_settings(tmp_path))
     assert (loaded.shared, loaded.tenant) == ((), ())
     assert [migration.version for migration in loaded.catalog][:2] == ["0001", "0002"]

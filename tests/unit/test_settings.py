@@ -34,6 +34,17 @@ def test_a_misspelt_name_in_the_env_file_stops_the_start(tmp_path: Path) -> None
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_name_like_none_of_ours_gets_no_guess_and_its_place(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TENANCY_FOO=1\n")
+    with pytest.raises(SettingsError, match=r"of \.env, .*`python -m tenancy settings`"):
+        settings.load()
+
+
+def test_a_small_pool_needs_one_setting_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANCY_POOL_MAX_SIZE", "1")
+    assert (settings.load().pool_min_size, settings.load().pool_max_size) == (1, 1)
+
+
 def test_the_env_file_is_read_and_the_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +60,7 @@ def test_the_env_file_is_read_and_the_environment_wins(
         ("DATABASE_URL", "postgresql://someone:hunter2/x@host/db"),
         ("ADMIN_DATABASE_URL", "postgresql://someone:hunter2@host/db"),
         ("POOL_MAX_SIZE", "hunter2"),
-        ("POOL_MAX_SIZE", "1"),
+        ("POOL_MIN_SIZE", "11"),
         ("POOL_ACQUIRE_TIMEOUT_SECONDS", "0"),
         ("POOL_ACQUIRE_TIMEOUT_SECONDS", "nan"),
         ("ISOLATION", "hunter2"),
