@@ -7,7 +7,12 @@ import pytest
 from support.fleets import Fleet
 
 from tenancy import migrate
-from tenancy.errors import MigrationError, MigrationFileError, UnknownTenantError
+from tenancy.errors import (
+    MigrationError,
+    MigrationFileError,
+    SettingsError,
+    UnknownTenantError,
+)
 from tenancy.migrate import Outcome, Stage
 from tenancy.migrate import fleet as fleets
 
@@ -273,9 +278,12 @@ async def test_a_schema_dropped_and_made_again_is_a_new_one(fleet: Fleet) -> Non
     assert await fleet.tables() == {"t_acme.notes"}
 
 
-async def test_no_files_at_all_is_no_error(fleet: Fleet) -> None:
+async def test_a_stage_without_files_is_no_error_and_no_stage_at_all_is_one(fleet: Fleet) -> None:
     await fleet.add("acme")
     shutil.rmtree(fleet.sql / "tenant")
+    with pytest.raises(SettingsError, match="holds neither"):
+        await fleet.up()
+    (fleet.sql / "tenant").mkdir()
     assert (await fleet.up()).results == ()
 
 

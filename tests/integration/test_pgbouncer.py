@@ -59,7 +59,7 @@ async def pooled(direct: Database, address: str, server_url: str, logins: Logins
         ),
         (
             "lax",
-            [POISONS, "-k", f"not ({OWN_COMMIT}) and not schema"],
+            [POISONS, "-k", f"not ({OWN_COMMIT}) and raises and not schema and not strict"],
             [POISONS, HANDLERS, "-k", f"not ({OWN_COMMIT})"],
         ),
     ],
