@@ -7,7 +7,7 @@ from tenancy.doctor.catalogs import Patient
 from tenancy.doctor.finding import By, Check, Finding, Level, warning
 from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate import Stage
-from tenancy.migrate.chain import Verdict
+from tenancy.migrate.plan.chain import Verdict
 
 CHECKS = (
     Check(

@@ -9,15 +9,17 @@ from uuid import UUID
 import asyncpg
 
 from tenancy.errors import MigrationError
-from tenancy.migrate import ledger, runner
-from tenancy.migrate import survey as surveys
-from tenancy.migrate.chain import Verdict
-from tenancy.migrate.files import Files, Migration, Stage, packaged_sql_folder
-from tenancy.migrate.files import load_all as load
-from tenancy.migrate.fleet import up as migrate
-from tenancy.migrate.records import Survey
-from tenancy.migrate.report import Outcome, Report, Result
-from tenancy.migrate.session import Session
+from tenancy.migrate.files.folder import load_all as load
+from tenancy.migrate.files.folder import packaged_sql_folder
+from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.migrate.fleet.run import up as migrate
+from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.plan import survey as surveys
+from tenancy.migrate.plan.chain import Verdict
+from tenancy.migrate.plan.steps import Survey
+from tenancy.migrate.report.outcomes import Outcome, Report, Result
+from tenancy.migrate.upgrade import runner
+from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
 __all__ = [
@@ -64,7 +66,7 @@ async def stages_behind(
     A tenant made before they are brought up would be made on less than its files expect.
     """
     stages = (Stage.CATALOG, Stage.SHARED)
-    if not await ledger.exists(conn):
+    if not await checkpoints.exists(conn):
         return stages
     found = [
         step
@@ -89,7 +91,7 @@ async def apply_all(
     Raises:
         MigrationError: a statement failed, with its place and SQLSTATE; roll back.
     """
-    found = await ledger.schema(conn, schema)
+    found = await checkpoints.schema(conn, schema)
     if found is None:
         raise MigrationError(f"the schema {schema} does not exist: create it first")
     for migration in migrations:

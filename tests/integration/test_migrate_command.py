@@ -176,7 +176,7 @@ async def test_a_wrong_word_is_told_in_one_line(
 async def test_what_cannot_be_used_has_its_code_and_no_address_is_told(
     fresh: Fleet, variables: dict[str, str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenancy.migrate.session.CONNECT_ATTEMPTS", 1)
+    monkeypatch.setattr("tenancy.migrate.upgrade.session.CONNECT_ATTEMPTS", 1)
     done = await fresh.asked("status", **variables)
     assert done.code == code
     assert done.err.startswith("tenancy: ")
@@ -205,7 +205,7 @@ def test_a_fault_of_the_migrator_is_one_line_and_with_debug_a_traceback(
     def broken(_settings: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("tenancy.migrate.fleet.load_all", broken)
+    monkeypatch.setattr("tenancy.migrate.fleet.run.load_all", broken)
     code, err = _invoked(monkeypatch, fresh)
     assert (code, err) == (
         1,

@@ -9,8 +9,9 @@ from support.databases import superuser
 from support.fleets import ASLEEP, NOTES, Fleet
 
 from tenancy.errors import MigrationError, MigrationRefusedError
-from tenancy.migrate import Outcome, lock, runner
-from tenancy.migrate.report import Ending
+from tenancy.migrate import Outcome
+from tenancy.migrate.report.outcomes import Ending
+from tenancy.migrate.upgrade import lock, runner
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ async def test_a_file_that_leaves_its_scope_is_rolled_back(
 async def test_a_commit_that_got_past_the_reader_is_noticed(
     three: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenancy.migrate.rules.check", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr("tenancy.migrate.files.rules.check", lambda *_args, **_kwargs: None)
     three.write("tenant/0002_commit.sql", "CREATE TABLE a (id int); COMMIT; SELECT 1;")
     first = await three.up(tenants=["acme"])
     assert "ended the migrator's transaction" in first.results[0].why

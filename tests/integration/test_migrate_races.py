@@ -9,20 +9,22 @@ import asyncpg
 import pytest
 from support.fleets import ASLEEP, Fleet, ended, kill
 
-from tenancy.migrate import Outcome, catalog, ledger, lock, runner
-from tenancy.migrate.ledger import AlreadyAppliedError
-from tenancy.migrate.lock import RunLockHeldError
-from tenancy.migrate.records import SchemaRef
-from tenancy.migrate.report import Ending
-from tenancy.migrate.runner import Upgrade
-from tenancy.migrate.session import Session
+from tenancy.migrate import Outcome
+from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
+from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.migrate.report.outcomes import Ending
+from tenancy.migrate.upgrade import catalog, lock, runner
+from tenancy.migrate.upgrade.lock import RunLockHeldError
+from tenancy.migrate.upgrade.runner import Upgrade
+from tenancy.migrate.upgrade.session import Session
 
 RUN_LOCK = f"pid IN (SELECT pid FROM pg_locks WHERE classid = {lock.CLASS} AND objid = {lock.RUN})"
 
 
 async def _schema(fleet: Fleet, name: str) -> SchemaRef:
     async with fleet.connection() as conn:
-        found = await ledger.schema(conn, name)
+        found = await checkpoints.schema(conn, name)
     assert found is not None
     return found
 

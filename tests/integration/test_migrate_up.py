@@ -14,7 +14,7 @@ from tenancy.errors import (
     UnknownTenantError,
 )
 from tenancy.migrate import Outcome, Stage
-from tenancy.migrate import fleet as fleets
+from tenancy.migrate.fleet import run as fleets
 
 
 async def test_an_empty_database_gets_its_catalog_and_its_shared_schema(fresh: Fleet) -> None:
@@ -195,7 +195,7 @@ async def test_the_migrators_login_is_no_superuser(fleet: Fleet) -> None:
 async def test_connections_are_replaced_before_they_grow(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenancy.migrate.session.SCHEMAS_PER_CONNECTION", 2)
+    monkeypatch.setattr("tenancy.migrate.upgrade.session.SCHEMAS_PER_CONNECTION", 2)
     fleet.write("tenant/0002_pid.sql", "CREATE TABLE pid AS SELECT pg_backend_pid() AS pid;")
     names = await fleet.add("a", "b", "c", "d", "e")
     await fleet.up(parallel=1)
@@ -306,7 +306,7 @@ async def test_the_target_is_reached_from_any_point(fleet: Fleet) -> None:
 async def test_old_servers_without_the_watchful_settings_are_connected_to(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenancy.migrate.session._WATCHFUL", {"no_such_setting": "1"})
+    monkeypatch.setattr("tenancy.migrate.upgrade.session._WATCHFUL", {"no_such_setting": "1"})
     assert (await fleet.up()).exit_code() == 0
 
 

@@ -296,15 +296,16 @@ MUTANTS = (
     # The migrator
     _one(
         "statement and ledger row apart",
-        ("migrate/runner.py", "    await ledger.adv",
-         '    await conn.execute("COMMIT")\n    await conn.execute(_BEGIN)\n    await ledger.adv'),
+        ("migrate/upgrade/runner.py", "    await checkpoints.adv",
+         ('    await conn.execute("COMMIT")\n    await conn.execute(_BEGIN)\n'
+          "    await checkpoints.adv")),
         *(RACES, FAULTS, "-k", "kill_9 or looked_up or deferred_constraint or apply_once"),
     ),
     Mutant(
         "version read without lock",
         (
-            ("migrate/ledger.py", "AND digest = $6", "AND $6::text IS NOT NULL"),
-            ("migrate/ledger.py", "WHERE $6 = ''", "WHERE $6::text IS NOT NULL"),
+            ("migrate/ledger/checkpoints.py", "AND digest = $6", "AND $6::text IS NOT NULL"),
+            ("migrate/ledger/checkpoints.py", "WHERE $6 = ''", "WHERE $6::text IS NOT NULL"),
         ),
         (RACES, "-k", "stand_before or of_two_transactions"),
     ),

@@ -7,9 +7,12 @@ import pytest
 from pydantic import SecretStr
 
 from tenancy.errors import MigrationFileError, SettingsError
-from tenancy.migrate import chain, files
-from tenancy.migrate.chain import Verdict
-from tenancy.migrate.files import Migration, Stage, target
+from tenancy.migrate.files import folder as folders
+from tenancy.migrate.files import model
+from tenancy.migrate.files.model import Migration, Stage, target
+from tenancy.migrate.ledger.records import History
+from tenancy.migrate.plan import chain
+from tenancy.migrate.plan.chain import Verdict
 from tenancy.settings import Settings
 
 
@@ -21,13 +24,13 @@ def folder(tmp_path: Path) -> Path:
 def _load(folder: Path, stage: Stage = Stage.TENANT, **texts: str) -> tuple[Migration, ...]:
     for name, text in texts.items():
         (folder / f"{name.removeprefix('v')}.sql").write_text(text)
-    return files.load(folder, stage)
+    return folders.load(folder, stage)
 
 
 def _one(folder: Path, text: str | bytes, stage: Stage = Stage.TENANT) -> Migration:
     content = text.encode() if isinstance(text, str) else text
     (folder / "0001_a.sql").write_bytes(content)
-    (migration,) = files.load(folder, stage)
+    (migration,) = folders.load(folder, stage)
     return migration
 
 
@@ -42,7 +45,7 @@ def test_files_come_in_the_order_of_their_versions(folder: Path) -> None:
 def test_dotfiles_and_readmes_are_passed_over(folder: Path) -> None:
     for name in (".keep", ".0001_a.sql.swp", "README", "README.md"):
         (folder / name).write_text("")
-    assert files.load(folder, Stage.TENANT) == ()
+    assert folders.load(folder, Stage.TENANT) == ()
 
 
 @pytest.mark.parametrize(
@@ -65,14 +68,14 @@ def test_dotfiles_and_readmes_are_passed_over(folder: Path) -> None:
 def test_any_other_name_is_refused(folder: Path, name: str, words: str) -> None:
     (folder / name).write_text("SELECT 1")
     with pytest.raises(MigrationFileError, match=words) as refused:
-        files.load(folder, Stage.TENANT)
+        folders.load(folder, Stage.TENANT)
     assert f"tenant/{name}" in str(refused.value)
 
 
 def test_a_folder_among_the_files_is_refused(folder: Path) -> None:
     (folder / "0001_a.sql").mkdir()
     with pytest.raises(MigrationFileError, match="is a folder"):
-        files.load(folder, Stage.TENANT)
+        folders.load(folder, Stage.TENANT)
 
 
 def test_versions_of_two_widths_are_refused(folder: Path) -> None:
@@ -149,8 +152,8 @@ def _difference(
     if digest is None:
         digest = ""
         for version in sorted(applied):
-            digest = files.chained(digest, version, applied[version])
-    return chain.difference(chained, digest, applied)
+            digest = model.chained(digest, version, applied[version])
+    return chain.difference(chained, digest, History(applied))
 
 
 def test_how_a_history_differs_is_told_exactly(folder: Path) -> None:
@@ -183,22 +186,17 @@ def test_how_a_history_differs_is_told_exactly(folder: Path) -> None:
 # Directives
 
 
-def test_without_a_directive_a_lock_is_waited_for_two_seconds(folder: Path) -> None:
-    directives = _one(folder, "SELECT 1").directives
-    assert (directives.lock_timeout, directives.statement_timeout) == (2_000, 600_000)
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("", (2_000, 600_000)),
-        (" lock_timeout:500ms", (500, 600_000)),
+        ("", (None, None)),
+        (" lock_timeout:500ms", (500, None)),
         (" statement_timeout:2h lock_timeout:3s", (3_000, 7_200_000)),
         ("   lock_timeout:1min\tstatement_timeout:1d  ", (60_000, 86_400_000)),
     ],
 )
 def test_a_directive_sets_the_timeouts(
-    folder: Path, options: str, expected: tuple[int, int]
+    folder: Path, options: str, expected: tuple[int | None, int | None]
 ) -> None:
     for spelling in ("-- migrate:up", "--migrate:up", "-- Migrate:UP"):
         directives = _one(folder, f"-- about\n{spelling}{options}\nSELECT 1").directives
@@ -358,17 +356,17 @@ def _settings(sql: Path | None) -> Settings:
 
 def test_a_missing_sql_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="TENANCY_SQL_DIR"):
-        files.load_all(_settings(tmp_path / "none"))
+        folders.load_all(_settings(tmp_path / "none"))
 
 
 def test_a_directory_with_no_stage_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"neither shared/ nor tenant/.*TENANCY_SQL_DIR"):
-        files.load_all(_settings(tmp_path))
+        folders.load_all(_settings(tmp_path))
 
 
 def test_a_stage_without_a_folder_has_no_migrations(tmp_path: Path) -> None:
     (tmp_path / "tenant").mkdir()
-    loaded = files.load_all(_settings(tmp_path))
+    loaded = folders.load_all(_settings(tmp_path))
     assert (loaded.shared, loaded.tenant) == ((), ())
     assert [migration.version for migration in loaded.catalog][:2] == ["0001", "0002"]
 
@@ -379,19 +377,19 @@ def test_without_a_setting_sql_in_the_working_directory_is_read(
     (tmp_path / "sql" / "tenant").mkdir(parents=True)
     (tmp_path / "sql" / "tenant" / "1_a.sql").write_text("")
     monkeypatch.chdir(tmp_path)
-    assert [m.source.label for m in files.load_all(_settings(None)).tenant] == ["tenant/1_a.sql"]
+    assert [m.source.label for m in folders.load_all(_settings(None)).tenant] == ["tenant/1_a.sql"]
 
 
 def test_the_catalog_is_found_in_a_wheel_and_in_a_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "tenancy"
-    shutil.copytree(files.catalog_folder(), tmp_path / "sql" / "catalog")
-    monkeypatch.setattr(files, "_PACKAGE", package)
-    assert files.catalog_folder() == tmp_path / "sql" / "catalog"
+    shutil.copytree(folders.catalog_folder(), tmp_path / "sql" / "catalog")
+    monkeypatch.setattr(folders, "_PACKAGE", package)
+    assert folders.catalog_folder() == tmp_path / "sql" / "catalog"
     (package / "sql").parent.mkdir()
     shutil.move(tmp_path / "sql", package / "sql")
-    assert files.catalog_folder() == package / "sql" / "catalog"
+    assert folders.catalog_folder() == package / "sql" / "catalog"
     shutil.rmtree(package / "sql")
     with pytest.raises(MigrationFileError, match="install tenancy again"):
-        files.catalog_folder()
+        folders.catalog_folder()

@@ -9,11 +9,13 @@ import pytest
 
 from tenancy.errors import MigrationError
 from tenancy.exits import Exit
-from tenancy.migrate import files, output
-from tenancy.migrate.chain import Position, Verdict
-from tenancy.migrate.files import Stage
-from tenancy.migrate.records import Failure, Standing, Step, Survey
-from tenancy.migrate.report import Ending, Outcome, Report, Result, survey_exit
+from tenancy.migrate.files import folder
+from tenancy.migrate.files.model import Stage
+from tenancy.migrate.ledger.records import Failure, Standing
+from tenancy.migrate.plan.chain import Position, Verdict
+from tenancy.migrate.plan.steps import Step, Survey
+from tenancy.migrate.report import output
+from tenancy.migrate.report.outcomes import Ending, Outcome, Report, Result, survey_exit
 
 RUN = UUID(int=7)
 NOON = datetime(2025, 1, 2, 12, 0, tzinfo=UTC)
@@ -125,7 +127,7 @@ def test_a_report_as_json() -> None:
 def step(tmp_path: Path) -> Step:
     (tmp_path / "1_a.sql").write_text("SELECT 1")
     (tmp_path / "2_b.sql").write_text("SELECT 2")
-    pending = files.load(tmp_path, Stage.TENANT)[1:]
+    pending = folder.load(tmp_path, Stage.TENANT)[1:]
     standing = Standing(Stage.TENANT, "t_a", 7, "a", "1", pending[0].previous, NOON)
     return Step(standing, Position(Verdict.BEHIND, pending))
 

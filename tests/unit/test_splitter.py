@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tenancy.migrate.splitter import Kind, line_column, split, tokens
+from tenancy.migrate.files.splitter import Kind, line_column, split, tokens
 
 calm = settings(deadline=None)  # other tests may keep the machine busy
 

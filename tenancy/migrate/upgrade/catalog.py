@@ -4,10 +4,11 @@ import asyncpg
 
 from tenancy.errors import DatabaseSetupError
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
-from tenancy.migrate import ledger, lock, runner, script
-from tenancy.migrate.files import Migration
-from tenancy.migrate.records import SchemaRef
-from tenancy.migrate.session import Session
+from tenancy.migrate.files.model import Migration
+from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.migrate.upgrade import lock, runner, script
+from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
 
@@ -23,10 +24,10 @@ async def make_catalog(session: Session, migrations: tuple[Migration, ...]) -> l
     """
 
     async def make(conn: asyncpg.Connection) -> list[str]:
-        if await ledger.exists(conn):
+        if await checkpoints.exists(conn):
             return []
         async with lock.held(conn, lock.BOOTSTRAP):
-            if await ledger.exists(conn):
+            if await checkpoints.exists(conn):
                 return []
             return await _fill(conn, migrations, session.settings)
 
@@ -41,10 +42,10 @@ async def make_shared(session: Session, name: str) -> None:
     """
 
     async def make(conn: asyncpg.Connection) -> None:
-        if await ledger.schema(conn, name) is not None:
+        if await checkpoints.schema(conn, name) is not None:
             return
         async with lock.held(conn, lock.BOOTSTRAP), conn.transaction():
-            if await ledger.schema(conn, name) is None:
+            if await checkpoints.schema(conn, name) is None:
                 await _schema(conn, name, session.settings)
                 await conn.execute(runner.readable(name))
 
@@ -55,14 +56,14 @@ async def _fill(
     conn: asyncpg.Connection, migrations: tuple[Migration, ...], settings: Settings
 ) -> list[str]:
     async with conn.transaction():
-        schema = await ledger.schema(conn, CATALOG_SCHEMA)
+        schema = await checkpoints.schema(conn, CATALOG_SCHEMA)
         schema = schema or await _schema(conn, CATALOG_SCHEMA, settings)
         role: str = await conn.fetchval("SELECT current_user::text")
         for migration in migrations:
             await script.run(conn, schema, migration, shared="", role=role)
         for migration in migrations:
-            await ledger.record(conn, schema, migration, run_id=None)
-            await ledger.advance(conn, schema, migration)
+            await checkpoints.record(conn, schema, migration, run_id=None)
+            await checkpoints.advance(conn, schema, migration)
     return [migration.version for migration in migrations]
 
 

@@ -6,13 +6,15 @@ import asyncpg
 
 from tenancy.errors import DatabaseUnavailableError
 from tenancy.identifiers import quoted
-from tenancy.migrate import chain, ledger, lock, script
-from tenancy.migrate.chain import Position, Verdict
-from tenancy.migrate.files import Migration, Stage
-from tenancy.migrate.ledger import AlreadyAppliedError
-from tenancy.migrate.records import SchemaRef
-from tenancy.migrate.script import MigrationFailedError
-from tenancy.migrate.session import Session, backoff, is_lost
+from tenancy.migrate.files.model import Migration, Stage
+from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
+from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.migrate.plan import chain
+from tenancy.migrate.plan.chain import Position, Verdict
+from tenancy.migrate.upgrade import lock, script
+from tenancy.migrate.upgrade.script import MigrationFailedError
+from tenancy.migrate.upgrade.session import Session, backoff, is_lost
 
 CONTENTION_ATTEMPTS = 8  # at 2 s of lock_timeout each, about half a minute
 LOST_ATTEMPTS = 3  # few: a file that brings the server down would do so each time
@@ -38,11 +40,11 @@ async def apply(
         AlreadyAppliedError: the ledger has it.
         MigrationFailedError: a statement failed, or left its scope.
     """
-    role = await ledger.record(conn, schema, migration, run_id)
+    role = await checkpoints.record(conn, schema, migration, run_id)
     await script.run(conn, schema, migration, shared=shared, role=role)
     if migration.stage is Stage.SHARED:
         await conn.execute(readable(schema.name))
-    await ledger.advance(conn, schema, migration)
+    await checkpoints.advance(conn, schema, migration)
 
 
 def readable(shared: str) -> str:
@@ -112,11 +114,11 @@ class Upgrade:
             return position
 
     async def _position(self, conn: asyncpg.Connection) -> Position:
-        digest = await ledger.digest(conn, self._schema)
+        digest = await checkpoints.digest(conn, self._schema)
         found = chain.position(self._migrations, digest)
         if found is None:
-            applied = await ledger.applied(conn, self._schema.oid)
-            found = chain.difference(self._migrations, digest, applied)
+            history = await checkpoints.history(conn, self._schema.oid)
+            found = chain.difference(self._migrations, digest, history)
         lost, self._unanswered = self._unanswered, None
         if lost is not None and not found.verdict.refused and lost not in found.pending:
             self.applied.append(lost.version)  # the COMMIT had arrived

@@ -7,11 +7,15 @@ import asyncpg
 
 from tenancy.errors import MigrationError
 from tenancy.identifiers import literal, quoted
-from tenancy.migrate.directives import Directives
-from tenancy.migrate.files import Migration, Stage
-from tenancy.migrate.records import Failure, SchemaRef
-from tenancy.migrate.session import is_lost
-from tenancy.migrate.splitter import Statement
+from tenancy.migrate.files.directives import Directives
+from tenancy.migrate.files.model import Migration, Stage
+from tenancy.migrate.files.splitter import Statement
+from tenancy.migrate.ledger.records import Failure, SchemaRef
+from tenancy.migrate.upgrade.session import is_lost
+
+# In milliseconds. Short, because every query of a tenant waits behind an ALTER that waits.
+LOCK_TIMEOUT = 2_000
+STATEMENT_TIMEOUT = 600_000
 
 # The server ends a statement first; this is for a server that has gone without a word.
 SILENCE_SECONDS = 30.0
@@ -82,7 +86,8 @@ def broken(migration: Migration, reason: str) -> MigrationFailedError:
 
 def timeout_seconds(migration: Migration) -> float:
     """Return how long to wait for the server's answer to one statement of *migration*."""
-    return migration.directives.statement_timeout / 1000 + SILENCE_SECONDS
+    timeout = migration.directives.statement_timeout or STATEMENT_TIMEOUT
+    return timeout / 1000 + SILENCE_SECONDS
 
 
 def _path(schema: SchemaRef, stage: Stage, shared: str) -> list[str]:
@@ -95,8 +100,8 @@ def _scope(path: list[str], marker: str, directives: Directives) -> str:
     names = ", ".join([*map(quoted, path[:-1]), path[-1]])
     return (
         f"SET LOCAL search_path = {names}; "
-        f"SET LOCAL lock_timeout = {directives.lock_timeout:d}; "
-        f"SET LOCAL statement_timeout = {directives.statement_timeout:d}; "
+        f"SET LOCAL lock_timeout = {directives.lock_timeout or LOCK_TIMEOUT:d}; "
+        f"SET LOCAL statement_timeout = {directives.statement_timeout or STATEMENT_TIMEOUT:d}; "
         f"SET LOCAL tenancy.scope = {literal(marker)}"
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tenancy.errors import MigrationFileError
-from tenancy.migrate.splitter import Statement, Token, line_column, split, tokens
+from tenancy.migrate.files.splitter import Statement, Token, line_column, split, tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,21 @@ from uuid import UUID
 import asyncpg
 
 from tenancy.identifiers import CATALOG_SCHEMA
-from tenancy.migrate import ledger, lock
-from tenancy.migrate.catalog import make_catalog, make_shared
-from tenancy.migrate.chain import Position, Verdict
-from tenancy.migrate.crew import until_done
-from tenancy.migrate.files import Files, Stage, load_all
-from tenancy.migrate.lock import LockHeldError
-from tenancy.migrate.records import Failure, SchemaRef, Step, Survey
-from tenancy.migrate.report import Ending, Outcome, Report, Result
-from tenancy.migrate.runner import Upgrade
-from tenancy.migrate.script import MigrationFailedError
-from tenancy.migrate.session import Session
-from tenancy.migrate.survey import behind, refuse_changed, survey
+from tenancy.migrate.files.folder import load_all
+from tenancy.migrate.files.model import Files, Stage
+from tenancy.migrate.fleet.crew import until_done
+from tenancy.migrate.ledger import checkpoints, runs
+from tenancy.migrate.ledger.records import Failure, SchemaRef
+from tenancy.migrate.plan.chain import Position, Verdict
+from tenancy.migrate.plan.steps import Step, Survey
+from tenancy.migrate.plan.survey import behind, refuse_changed, survey
+from tenancy.migrate.report.outcomes import Ending, Outcome, Report, Result
+from tenancy.migrate.upgrade import lock
+from tenancy.migrate.upgrade.catalog import make_catalog, make_shared
+from tenancy.migrate.upgrade.lock import LockHeldError
+from tenancy.migrate.upgrade.runner import Upgrade
+from tenancy.migrate.upgrade.script import MigrationFailedError
+from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
 PARALLEL = 4
@@ -92,7 +95,7 @@ class _Run:
         found = await self._survey()
         refuse_changed(found)
         await self._make_schemas(found)
-        run_id = self.run_id = await self._read(ledger.start_run)
+        run_id = self.run_id = await self._read(runs.start_run)
         try:
             await self._stages()
             report = await self._report(run_id, started)
@@ -100,7 +103,7 @@ class _Run:
             cancelled = isinstance(error, asyncio.CancelledError)
             await self._last_words(run_id, Ending.INTERRUPTED if cancelled else Ending.FAILED)
             raise
-        await self._read(lambda conn: ledger.finish_run(conn, run_id, report.ending))
+        await self._read(lambda conn: runs.finish_run(conn, run_id, report.ending))
         return report
 
     async def _read(self, operation: Callable[[asyncpg.Connection], Awaitable[Read]]) -> Read:
@@ -129,7 +132,7 @@ class _Run:
                 self._note(
                     Result(Stage.CATALOG, CATALOG_SCHEMA, None, outcome, versions, seconds=seconds)
                 )
-            if await self._read(lambda conn: ledger.schema(conn, shared)) is None:
+            if await self._read(lambda conn: checkpoints.schema(conn, shared)) is None:
                 await make_shared(session, shared)
 
     async def _stages(self) -> None:
@@ -189,9 +192,9 @@ class _Run:
         )
 
     async def _failed(self, session: Session, schema: SchemaRef, failure: Failure) -> Outcome:
-        if await session.query(lambda conn: ledger.schema(conn, schema.name)) != schema:
+        if await session.query(lambda conn: checkpoints.schema(conn, schema.name)) != schema:
             return Outcome.GONE
-        await session.query(lambda conn: ledger.fail(conn, schema, failure, self.run_id))
+        await session.query(lambda conn: runs.fail(conn, schema, failure, self.run_id))
         return Outcome.FAILED
 
     def _note(self, result: Result) -> None:
@@ -212,7 +215,7 @@ class _Run:
     async def _last_words(self, run_id: UUID, ending: Ending) -> None:
         with contextlib.suppress(Exception):  # what ended the run matters more
             async with asyncio.timeout(LAST_WORDS_SECONDS):
-                await self._read(lambda conn: ledger.finish_run(conn, run_id, ending))
+                await self._read(lambda conn: runs.finish_run(conn, run_id, ending))
 
 
 def _is_workable(step: Step) -> bool:

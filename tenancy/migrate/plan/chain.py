@@ -1,10 +1,10 @@
 """Where a schema stands on the chain of a stage's files, from the ledger's words alone; pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tenancy.migrate.files import Migration, chained, target
+from tenancy.migrate.files.model import Migration, target
+from tenancy.migrate.ledger.records import History
 
 
 class Verdict(StrEnum):
@@ -47,53 +47,51 @@ def position(migrations: tuple[Migration, ...], digest: str) -> Position | None:
     return None
 
 
-def difference(
-    migrations: tuple[Migration, ...], digest: str, applied: Mapping[str, str]
-) -> Position:
-    """Return how a schema off the chain differs from it.
-
-    Its rows in the ledger are *applied*, version to checksum.
-    """
-    reason = _changed(migrations, applied)
+def difference(migrations: tuple[Migration, ...], digest: str, history: History) -> Position:
+    """Return how a schema with *digest* and *history*, which is off the chain, differs from it."""
+    reason = _changed(migrations, history)
     if reason:
         return Position(Verdict.CHANGED, reason=reason)
-    reason = _out_of_order(migrations, applied)
+    reason = _out_of_order(migrations, history)
     if reason:
         return Position(Verdict.OUT_OF_ORDER, reason=reason)
-    if _digest_of(applied) != digest:
+    if history.digest != digest:
         reason = "its rows in the ledger do not add up to its checkpoint: somebody has edited them"
         return Position(Verdict.DAMAGED, reason=reason)
-    newest = max(applied)
-    reason = f"stands at {newest}, which this build does not have: a newer one was here"
+    pending = tuple(one for one in migrations if not history.has(one.version))
+    if pending:
+        return Position(Verdict.BEHIND, pending)
+    reason = f"stands at {history.newest}, which this build does not have: a newer one was here"
     return Position(Verdict.AHEAD, reason=reason)
 
 
-def _changed(migrations: tuple[Migration, ...], applied: Mapping[str, str]) -> str:
+def _changed(migrations: tuple[Migration, ...], history: History) -> str:
     changed = [
         migration.source.label
         for migration in migrations
-        if applied.get(migration.version, migration.checksum) != migration.checksum
+        if history.applied.get(migration.version, migration.checksum) != migration.checksum
     ]
-    return f"{', '.join(changed)}: changed after it was applied; restore it" if changed else ""
-
-
-def _out_of_order(migrations: tuple[Migration, ...], applied: Mapping[str, str]) -> str:
-    newest_applied = max(applied, default="")
-    for migration in migrations:
-        if migration.version < newest_applied and migration.version not in applied:
-            return (
-                f"{migration.source.label}: was not applied, but {newest_applied} was, "
-                f"which comes after it; give it a version above {newest_applied}"
-            )
-    files = {migration.version for migration in migrations}
-    for version in sorted(applied):
-        if version not in files and any(version < file for file in files):
-            return f"{version}: was applied, but its file is missing; restore it"
+    if changed:
+        return f"{', '.join(changed)}: changed after it was applied; restore it"
+    base = history.baseline
+    of_base = [one.digest for one in migrations if base and one.version == base.version]
+    if base and of_base not in ([], [base.digest]):
+        return f"the files up to {base.version}: changed after its baseline was set; restore them"
     return ""
 
 
-def _digest_of(applied: Mapping[str, str]) -> str:
-    digest = ""
-    for version in sorted(applied):
-        digest = chained(digest, version, applied[version])
-    return digest
+def _out_of_order(migrations: tuple[Migration, ...], history: History) -> str:
+    newest = history.newest
+    for migration in migrations:
+        late = migration.version < newest and not history.has(migration.version)
+        if late and not migration.directives.order_any:
+            return (
+                f"{migration.source.label}: was not applied, but {newest} was, which comes after "
+                f"it; give it a version above {newest}, or say order:any in its directive"
+            )
+    files = {migration.version for migration in migrations}
+    base = [history.baseline.version] if history.baseline else []
+    for version in [*base, *sorted(history.applied)]:
+        if version not in files and any(version < file for file in files):
+            return f"{version}: was applied, but its file is missing; restore it"
+    return ""

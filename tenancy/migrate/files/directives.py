@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
-from tenancy.migrate.source import Source
-from tenancy.migrate.splitter import Kind, Token
+from tenancy.migrate.files.source import Source
+from tenancy.migrate.files.splitter import Kind, Token
 
 _DIRECTIVE = re.compile(r"--\s*migrate:(?P<name>\S*)(?P<options>.*)", re.IGNORECASE)
 _OPTION = re.compile(r"(?P<key>[A-Za-z_]+):(?P<value>\S+)")
@@ -27,14 +28,24 @@ class Directives:
     Attributes:
         lock_timeout: milliseconds a statement waits for a lock. Short, because every query of the
             tenant that comes after a waiting ALTER waits behind it.
-        statement_timeout: milliseconds each statement may take.
+            None: 2 seconds, and no limit for what is built CONCURRENTLY.
+        statement_timeout: milliseconds each statement may take. None: ten minutes, and no limit for
+            what is built CONCURRENTLY.
+        transactional: whether the file is one transaction; else each statement is its own.
+        retries: attempts in all while others hold locks; None: as many as the migrator thinks fit.
+        idempotent: whether a statement of doubtful outcome may simply be run again.
+        order_any: whether it may be applied after a file of a higher version.
     """
 
-    lock_timeout: int = 2_000
-    statement_timeout: int = 600_000
+    lock_timeout: int | None = None
+    statement_timeout: int | None = None
+    transactional: bool = True
+    retries: int | None = None
+    idempotent: bool = False
+    order_any: bool = False
 
 
-_KNOWN = tuple(Directives.__dataclass_fields__)
+_KNOWN = ("lock_timeout", "statement_timeout")
 
 
 def read(source: Source) -> Directives:
@@ -96,7 +107,8 @@ def _options(source: Source, token: Token, match: re.Match[str]) -> Directives:
                 at, f"option {word!r} {fault}; the options are {', '.join(_KNOWN)}"
             )
         seen.add(key)
-        directives = replace(directives, **{key: _milliseconds(source, at, value)})
+        given: dict[str, Any] = {key: _milliseconds(source, at, value)}
+        directives = replace(directives, **given)
     return directives
 
 

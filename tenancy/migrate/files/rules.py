@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from tenancy.migrate.source import Source
-from tenancy.migrate.splitter import Kind, Statement
+from tenancy.migrate.files.source import Source
+from tenancy.migrate.files.splitter import Kind, Statement
 
 _TRANSACTION = "a migration is one transaction, which the migrator begins and ends: remove this"
 _OUTSIDE = (

@@ -1,10 +1,10 @@
-"""What the ledger says of a schema, and what that means for it, as values."""
+"""What the ledger says of a schema, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tenancy.migrate.chain import Position, Verdict
-from tenancy.migrate.files import Stage
+from tenancy.migrate.files.model import Stage, chained
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,52 @@ class SchemaRef:
 
     oid: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """All files up to *version* at once: a snapshot's, or what was there before the ledger.
+
+    Attributes:
+        digest: of the chain of these files (`files.model.chained`).
+    """
+
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the ledger has of one schema.
+
+    Attributes:
+        applied: the checksum of each version, after the baseline's where there is one.
+    """
+
+    applied: Mapping[str, str]
+    baseline: Baseline | None = None
+
+    @property
+    def newest(self) -> str:
+        """The highest version; empty: nothing was applied."""
+        return max([*self.applied, self.baseline.version if self.baseline else ""])
+
+    @property
+    def digest(self) -> str:
+        """What the checkpoint of a schema with this history says."""
+        digest = self.baseline.digest if self.baseline else ""
+        for version in sorted(self.applied):
+            digest = chained(digest, version, self.applied[version])
+        return digest
+
+    def has(self, version: str) -> bool:
+        """Whether the schema has the file of *version*, by its own row or by the baseline."""
+        before = self.baseline is not None and version <= self.baseline.version
+        return before or version in self.applied
+
+    def then(self, version: str, checksum: str) -> "History":
+        """Return this history with one more file."""
+        return History({**self.applied, version: checksum}, self.baseline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +108,3 @@ class Standing:
     def key(self) -> tuple[str, int | None]:
         """What tells it from every other schema, now and earlier."""
         return self.name, self.oid
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A schema that does not stand at the target, and what that means for it."""
-
-    standing: Standing
-    position: Position
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """A database at one moment.
-
-    Attributes:
-        empty: nothing was ever applied: there is no catalog, so no tenant either.
-        steps: every schema that does not stand at the target, stage by stage.
-        versions: for each stage and version, how many schemas stand there.
-    """
-
-    empty: bool
-    steps: tuple[Step, ...]
-    versions: tuple[tuple[Stage, str, int], ...] = ()
-
-    def of(self, *verdicts: Verdict) -> list[Step]:
-        """Return the steps with one of *verdicts*."""
-        return [step for step in self.steps if step.position.verdict in verdicts]
-
-    @property
-    def refused(self) -> list[Step]:
-        """The schemas to which nothing can be applied before somebody has looked at them."""
-        return [step for step in self.steps if step.position.verdict.refused]

@@ -3,63 +3,16 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
 
 from tenancy.errors import MigrationFileError, SettingsError
-from tenancy.migrate import directives, rules
-from tenancy.migrate.directives import Directives
-from tenancy.migrate.source import Source
+from tenancy.migrate.files import directives, rules
+from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.migrate.files.source import Source
 from tenancy.settings import Settings, variable
 
 _NAME = re.compile(r"(?P<version>[0-9]+)_(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)\.sql")
-_PACKAGE = Path(__file__).resolve().parents[1]
-
-
-class Stage(StrEnum):
-    """Which schemas a file is for, in the order in which stages run."""
-
-    CATALOG = "catalog"
-    SHARED = "shared"
-    TENANT = "tenant"
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One file, ready to run.
-
-    Attributes:
-        version: its digits as written; a stage's files have equally many, so they sort as text.
-        checksum: sha256 of the text without its BOM, line ends' spelling and trailing blanks.
-        previous: digest of all files before this one; empty for the first.
-    """
-
-    stage: Stage
-    version: str
-    name: str
-    checksum: str
-    previous: str
-    source: Source
-    directives: Directives
-
-    @property
-    def digest(self) -> str:
-        """Names this file with its whole past: sha256 of *previous*, *version* and *checksum*."""
-        return chained(self.previous, self.version, self.checksum)
-
-
-class Files(NamedTuple):
-    """The files of every stage, each in the order of their versions."""
-
-    catalog: tuple[Migration, ...]
-    shared: tuple[Migration, ...]
-    tenant: tuple[Migration, ...]
-
-    def of(self, stage: Stage) -> tuple[Migration, ...]:
-        """Return the files of *stage*."""
-        return {Stage.CATALOG: self.catalog, Stage.SHARED: self.shared}.get(stage, self.tenant)
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def load_all(settings: Settings) -> Files:
@@ -101,16 +54,6 @@ def load(folder: Path, stage: Stage) -> tuple[Migration, ...]:
         previous = migrations[-1].digest if migrations else ""
         migrations.append(_read(path, stage, match, previous))
     return tuple(migrations)
-
-
-def chained(previous: str, version: str, checksum: str) -> str:
-    """Return the digest of a chain which goes on after *previous* with one more file."""
-    return hashlib.sha256(f"{previous}{version}{checksum}".encode()).hexdigest()
-
-
-def target(migrations: tuple[Migration, ...]) -> str:
-    """Return the digest of a schema to which all *migrations* were applied."""
-    return migrations[-1].digest if migrations else ""
 
 
 def catalog_folder() -> Path:

@@ -6,10 +6,12 @@ import asyncpg
 
 from tenancy.errors import MigrationRefusedError, UnknownTenantError
 from tenancy.identifiers import CATALOG_SCHEMA
-from tenancy.migrate import chain, ledger
-from tenancy.migrate.chain import Position, Verdict
-from tenancy.migrate.files import Files, Migration, Stage, target
-from tenancy.migrate.records import Standing, Step, Survey
+from tenancy.migrate.files.model import Files, Migration, Stage, target
+from tenancy.migrate.ledger import checkpoints, standings
+from tenancy.migrate.ledger.records import Standing
+from tenancy.migrate.plan import chain
+from tenancy.migrate.plan.chain import Position, Verdict
+from tenancy.migrate.plan.steps import Step, Survey
 
 
 async def survey(
@@ -20,14 +22,14 @@ async def survey(
     Raises:
         UnknownTenantError: no tenant has one of *slugs*.
     """
-    empty = not await ledger.exists(conn)
-    unknown = list(slugs) if empty else await ledger.unknown_slugs(conn, slugs)
+    empty = not await checkpoints.exists(conn)
+    unknown = list(slugs) if empty else await standings.unknown_slugs(conn, slugs)
     if unknown:
         raise UnknownTenantError(f"no tenant has the slug {', '.join(unknown)}")
     if empty:
         return _of_nothing(files, shared)
     steps = [step for stage in Stage for step in await behind(conn, files, stage, shared, slugs)]
-    return Survey(empty=False, steps=tuple(steps), versions=tuple(await ledger.versions(conn)))
+    return Survey(empty=False, steps=tuple(steps), versions=tuple(await standings.versions(conn)))
 
 
 async def behind(
@@ -36,15 +38,15 @@ async def behind(
     """Return the schemas of *stage* that do not stand at the target; one query when none does."""
     migrations = files.of(stage)
     if stage is Stage.TENANT:
-        standings = await ledger.tenants_behind(conn, target(migrations), slugs)
+        found = await standings.tenants_behind(conn, target(migrations), slugs)
     else:
         name = CATALOG_SCHEMA if stage is Stage.CATALOG else shared
-        standings = await ledger.schema_behind(conn, stage, name, target(migrations))
+        found = await standings.schema_behind(conn, stage, name, target(migrations))
     positions: dict[str, Position] = {}  # one digest is one history, whichever schema has it
-    for standing in standings:
+    for standing in found:
         if standing.digest not in positions:
             positions[standing.digest] = await _position(conn, migrations, standing)
-    return [Step(standing, positions[standing.digest]) for standing in standings]
+    return [Step(standing, positions[standing.digest]) for standing in found]
 
 
 def refuse_changed(found: Survey) -> None:
@@ -67,8 +69,8 @@ async def _position(
 ) -> Position:
     found = chain.position(migrations, standing.digest)
     if found is None and standing.oid is not None:
-        applied = await ledger.applied(conn, standing.oid)
-        found = chain.difference(migrations, standing.digest, applied)
+        history = await checkpoints.history(conn, standing.oid)
+        found = chain.difference(migrations, standing.digest, history)
     return found or Position(Verdict.BEHIND, migrations)
 
 

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from tenancy.errors import MigrationError
 from tenancy.exits import Exit
-from tenancy.migrate.chain import Verdict
-from tenancy.migrate.files import Stage
-from tenancy.migrate.records import Failure, Survey
+from tenancy.migrate.files.model import Stage
+from tenancy.migrate.ledger.records import Failure
+from tenancy.migrate.plan.chain import Verdict
+from tenancy.migrate.plan.steps import Survey
 
 
 class Outcome(StrEnum):

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tenancy.migrate.chain import Verdict
-from tenancy.migrate.records import Failure, Step, Survey
-from tenancy.migrate.report import Outcome, Report, Result, summary
+from tenancy.migrate.ledger.records import Failure
+from tenancy.migrate.plan.chain import Verdict
+from tenancy.migrate.plan.steps import Step, Survey
+from tenancy.migrate.report.outcomes import Outcome, Report, Result, summary
 
 _TIME = "%Y-%m-%d %H:%M:%S %Z"
 

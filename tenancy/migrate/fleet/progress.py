@@ -13,8 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tenancy.migrate.files import Stage
-from tenancy.migrate.report import Result
+from tenancy.migrate.files.model import Stage
+from tenancy.migrate.report.outcomes import Result
 
 
 class Bars:

@@ -1,0 +1,71 @@
+-- What a fleet needs beyond one file in one schema: runs that can be resumed, files that are no
+-- single transaction, backfills, baselines, and the shape that a schema was left in.
+
+ALTER TABLE tenancy.runs
+    ADD COLUMN command text NOT NULL DEFAULT 'up',
+    -- What was asked for: a run that is resumed goes on with it.
+    ADD COLUMN options jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'),
+    -- Of all files of all stages: only who has the same files can join a run.
+    ADD COLUMN digest text,
+    DROP CONSTRAINT runs_outcome_check,
+    ADD CONSTRAINT runs_outcome_check
+        CHECK (outcome IN ('current', 'failed', 'refused', 'interrupted', 'stopped'));
+
+-- The work list of a run, in its order; what has been done of it the other tables tell.
+CREATE TABLE tenancy.work (
+    run_id      uuid NOT NULL REFERENCES tenancy.runs ON DELETE CASCADE,
+    position    integer NOT NULL,
+    wave        integer NOT NULL,
+    schema_oid  oid NOT NULL,
+    schema_name text NOT NULL,
+    PRIMARY KEY (run_id, position)
+);
+
+-- A baseline stands for all files up to its version: its checksum is the digest of their chain.
+ALTER TABLE tenancy.migrations
+    ADD COLUMN kind text NOT NULL DEFAULT 'file' CHECK (kind IN ('file', 'baseline')),
+    ADD COLUMN milliseconds integer;
+
+-- The shape of the schema at its checkpoint: a digest over all its objects' definitions.
+ALTER TABLE tenancy.checkpoints
+    ADD COLUMN fingerprint text;
+
+-- One row per statement of a file that is no single transaction: written before it is run, and
+-- finished after it. One without an end is in doubt until the catalog or a person has said more.
+CREATE TABLE tenancy.steps (
+    schema_oid  oid NOT NULL,
+    version     text NOT NULL,
+    step        integer NOT NULL, -- from 1
+    schema_name text NOT NULL,
+    statement   text NOT NULL,    -- sha256 of its text
+    run_id      uuid REFERENCES tenancy.runs,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    resolved_by text,             -- the login that decided what had become of it
+    PRIMARY KEY (schema_oid, version, step)
+);
+
+-- How far a backfill has come; written in the transaction of each of its batches.
+CREATE TABLE tenancy.backfills (
+    schema_oid  oid NOT NULL,
+    version     text NOT NULL,
+    name        text NOT NULL,
+    schema_name text NOT NULL,
+    cursor      jsonb,
+    done        bigint NOT NULL DEFAULT 0, -- rows
+    total       bigint,                    -- rows, estimated; null: unknown
+    finished_at timestamptz,
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (schema_oid, version, name)
+);
+
+-- Files taken back. Append only.
+CREATE TABLE tenancy.reversals (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    schema_oid  oid NOT NULL,
+    schema_name text NOT NULL,
+    version     text NOT NULL,
+    checksum    text NOT NULL,
+    run_id      uuid REFERENCES tenancy.runs,
+    reversed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

@@ -1,0 +1,1 @@
+"""``python -m tenancy.migrate``: one module for each group of commands."""

@@ -1,0 +1,61 @@
+"""What the commands share: options, how a question is asked, how it is stopped."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, TypeVar
+
+import click
+
+from tenancy import embedded
+from tenancy import settings as settings_module
+from tenancy.settings import Settings
+
+Answer = TypeVar("Answer")
+
+tenants_option = click.option(
+    "--tenant",
+    "tenants",
+    multiple=True,
+    metavar="SLUG",
+    help="Only this tenant, besides the catalog and the shared schema; repeatable.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+
+def answer(question: Callable[[Settings], Coroutine[Any, Any, Answer]]) -> Answer:
+    """Return what *question* answers in the configured deployment."""
+    with embedded.configured(settings_module.load()) as settings:
+        return asyncio.run(question(settings))
+
+
+@contextlib.contextmanager
+def stopping(signals: list[int]) -> Iterator[asyncio.Event]:
+    """Yield an event set by the first SIGTERM or SIGINT; the second one cancels this task."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    stop = asyncio.Event()
+
+    def told(number: int) -> None:
+        signals.append(number)
+        if stop.is_set() and task is not None:
+            task.cancel()
+        else:
+            click.echo("stopping: waiting for those under way, once more cancels them", err=True)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print results, which go to stdout."""
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,1 @@
+"""What is to be applied: a folder of files, read and checked whole."""

@@ -1,0 +1,1 @@
+"""What was applied: all SQL on the ledger's tables (sql/catalog/)."""

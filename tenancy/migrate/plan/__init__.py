@@ -1,0 +1,1 @@
+"""Where a schema stands, and what that means for it."""

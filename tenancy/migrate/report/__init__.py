@@ -1,0 +1,1 @@
+"""What came of it: values, words for people, JSON for programs."""

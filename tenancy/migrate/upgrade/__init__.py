@@ -1,0 +1,1 @@
+"""One schema's way to the target: session, lock, statements, checkpoint."""
