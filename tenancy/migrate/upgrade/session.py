@@ -32,9 +32,15 @@ _SESSION = {
 _WATCHFUL = {"client_connection_check_interval": "500ms", "idle_session_timeout": "0"}
 
 # Everything a file can leave behind in a session, except advisory locks, which are kept.
-_FORGET = (
-    "CLOSE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; "
-    "DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL"
+FORGET = (
+    "CLOSE ALL",
+    "UNLISTEN *",
+    "RESET SESSION AUTHORIZATION",
+    "RESET ROLE",
+    "RESET ALL",
+    "DISCARD TEMP",
+    "DISCARD SEQUENCES",
+    "DEALLOCATE ALL",
 )
 Result = TypeVar("Result")
 
@@ -95,11 +101,6 @@ class Session:
                 raise
             self.discard()
             return await operation(await self.connection())
-
-    async def forget(self) -> None:
-        """Leave nothing in the session of a file that has run in it."""
-        if self._conn is not None:
-            await self._conn.execute(_FORGET)
 
     async def recycle(self) -> None:
         """Count one more schema, and close a connection that has seen its share."""
