@@ -453,6 +453,13 @@ class MigrationFileError(MigrationError):
     exit_code = 6
 
 
+class UnknownVersionError(MigrationError, LookupError):
+    """No migration file has the version that was asked for."""
+
+    code = "unknown_version"
+    exit_code = 2
+
+
 class MigrationRefusedError(MigrationError):
     """Applying would contradict what was applied before: a changed file, a gap, a wrong order."""
 

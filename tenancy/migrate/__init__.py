@@ -12,6 +12,9 @@ from tenancy.errors import MigrationError
 from tenancy.migrate.files.folder import load_all as load
 from tenancy.migrate.files.folder import packaged_sql_folder
 from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.migrate.fleet.look import plan, status
+from tenancy.migrate.fleet.options import Options
+from tenancy.migrate.fleet.run import resume
 from tenancy.migrate.fleet.run import up as migrate
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.plan import survey as surveys
@@ -20,12 +23,12 @@ from tenancy.migrate.plan.steps import Survey
 from tenancy.migrate.report.outcomes import Outcome, Report, Result
 from tenancy.migrate.upgrade import runner
 from tenancy.migrate.upgrade.lock import RunLockHeldError
-from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
 __all__ = [
     "Files",
     "Migration",
+    "Options",
     "Outcome",
     "Report",
     "Result",
@@ -37,27 +40,10 @@ __all__ = [
     "migrate",
     "packaged_sql_folder",
     "plan",
+    "resume",
     "stages_behind",
     "status",
 ]
-
-
-async def plan(settings: Settings, *, tenants: Sequence[str] = ()) -> Survey:
-    """Return what is behind, and what `migrate` would do about it; changes nothing.
-
-    Raises:
-        MigrationFileError: a file is refused.
-        UnknownTenantError: no tenant has one of the slugs in *tenants*.
-        DatabaseUnavailableError, DatabaseSetupError, SettingsError: as `migrate`.
-    """
-    files = load(settings)
-    async with Session(settings) as session:
-        return await session.query(
-            lambda conn: surveys.survey(conn, files, settings.shared_schema, tenants)
-        )
-
-
-status = plan  # one survey answers both: what is pending, and who is behind and why
 
 
 async def stages_behind(
