@@ -90,6 +90,7 @@ MIGRATE = {
     "upgrade": 4,
     "lint": 4,
     "fleet": 5,
+    "origin": 5,
     "__init__": 6,
     "commands": 7,
     "__main__": 8,
