@@ -19,6 +19,7 @@ from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Survey
 from tenancy.migrate.report.outcomes import Outcome, Report, Result
 from tenancy.migrate.upgrade import runner
+from tenancy.migrate.upgrade.lock import RunLockHeldError
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
@@ -28,6 +29,7 @@ __all__ = [
     "Outcome",
     "Report",
     "Result",
+    "RunLockHeldError",
     "Stage",
     "Survey",
     "apply_all",
