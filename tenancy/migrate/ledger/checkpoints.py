@@ -77,8 +77,10 @@ def moved(schema: SchemaRef, stage: Stage, move: Move) -> str:
             f"VALUES ({schema.oid:d}, {name}, {of}, {version}, {digest}) "
             "ON CONFLICT DO NOTHING RETURNING 1"
         )
+    # What was known of the old shape; an old catalog has no such column yet.
+    shape = "" if stage is Stage.CATALOG else "fingerprint = NULL, "
     return (
-        f"UPDATE tenancy.checkpoints SET schema_name = {name}, stage = {of}, "
+        f"UPDATE tenancy.checkpoints SET {shape}schema_name = {name}, stage = {of}, "
         f"version = {version}, digest = {digest}, updated_at = pg_catalog.clock_timestamp() "
         f"WHERE {_at(schema)} AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
     )

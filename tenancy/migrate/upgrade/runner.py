@@ -60,13 +60,24 @@ async def _filled(conn: asyncpg.Connection, change: Change, begun: list[str]) ->
         raise
 
 
-async def content(conn: asyncpg.Connection, change: Change) -> None:
+async def content(
+    conn: asyncpg.Connection,
+    change: Change,
+    watch: Callable[[Event], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
     """Do what the file says, in its scope in the open transaction.
 
     Raises:
         MigrationFailedError: a statement failed.
     """
-    await script.statements(conn, change.migration)
+    if change.migration.language is Language.PYTHON:
+        tenant = change.facts.slug
+        await python.run(
+            conn, change.scope, change.migration, tenant=tenant, watch=watch, stop=stop
+        )
+    else:
+        await script.statements(conn, change.migration)
 
 
 class Upgrade:

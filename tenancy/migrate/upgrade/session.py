@@ -102,6 +102,11 @@ class Session:
             self.discard()
             return await operation(await self.connection())
 
+    async def forget(self) -> None:
+        """Leave nothing in the session of a file that has run in it."""
+        for sql in FORGET if self._conn is not None else ():
+            await (await self.connection()).execute(sql)
+
     async def recycle(self) -> None:
         """Count one more schema, and close a connection that has seen its share."""
         self._served += 1
