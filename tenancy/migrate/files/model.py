@@ -3,13 +3,18 @@
 import bisect
 import difflib
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from tenancy.errors import UnknownVersionError
+from tenancy.errors import MigrationFileError, UnknownVersionError
+from tenancy.migrate.files import parts, python
 from tenancy.migrate.files.directives import Directives
+from tenancy.migrate.files.parts import Part, Parts
+from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
 
 
@@ -29,24 +34,36 @@ class Language(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One direction of a file: its text, and how it asks to be run."""
+class Written:
+    """A file's text before anybody has looked into it.
+
+    Attributes:
+        source: the way up, and in most spellings the way down too.
+        down: the way down where that is a file of its own.
+        free: of a tool that begins no transaction for it, see `parts.read`.
+        path: where a Python file is loaded from; None for SQL.
+        reading: where it will run.
+    """
 
     source: Source
-    directives: Directives
+    down: Source | None
+    free: bool
+    path: Path | None
+    reading: Callable[[], Reading]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Migration:
-    """One file, ready to run.
+    """One file.
+
+    Only its name and checksum are known at first. *source*, *directives* and *down* read the text
+    when they are asked for, and check it then: what they give may be run. Most files of a long
+    history were applied everywhere long ago, and are never asked.
 
     Attributes:
         version: its digits as written; a stage's files have equally many, so they sort as text.
         checksum: sha256 of the text without its BOM, line ends' spelling and trailing blanks.
         previous: digest of all files before this one; empty for the first.
-        source, directives: of the way up.
-        down: the way back; None: there is none.
-        path: where a Python file is loaded from; None for SQL.
     """
 
     stage: Stage
@@ -54,10 +71,17 @@ class Migration:
     name: str
     checksum: str
     previous: str
-    source: Source
-    directives: Directives
-    down: Part | None = None
-    path: Path | None = None
+    written: Written = field(repr=False, compare=False)
+
+    @property
+    def label(self) -> str:
+        """``<stage>/<file name>``."""
+        return self.written.source.label
+
+    @property
+    def path(self) -> Path | None:
+        """Where a Python file is loaded from; None for SQL."""
+        return self.written.path
 
     @property
     def language(self) -> Language:
@@ -68,6 +92,59 @@ class Migration:
     def digest(self) -> str:
         """Names this file with its whole past: sha256 of *previous*, *version* and *checksum*."""
         return chained(self.previous, self.version, self.checksum)
+
+    @property
+    def source(self) -> Source:
+        """What goes up.
+
+        Raises:
+            MigrationFileError: as `check`.
+        """
+        return self._parts.up.source
+
+    @property
+    def directives(self) -> Directives:
+        """How that asks to be run.
+
+        Raises:
+            MigrationFileError: as `check`.
+        """
+        return self._parts.up.directives
+
+    @property
+    def down(self) -> Part | None:
+        """The way back; None: there is none.
+
+        Raises:
+            MigrationFileError: as `check`, or what goes down could not be run.
+        """
+        down = self._parts.down
+        if isinstance(down, MigrationFileError):
+            raise down
+        return down
+
+    def check(self) -> None:
+        """Pass if the file can be run; a way back that cannot be is no reason against it.
+
+        Raises:
+            MigrationFileError: it cannot be understood, or holds what no migration may.
+        """
+        self._parts  # noqa: B018 - it reads the file
+
+    @cached_property
+    def _parts(self) -> Parts:
+        written = self.written
+        if written.path:
+            return python.read(written.source)
+        found = parts.read(written.source, written.reading(), free=written.free)
+        if written.down is None:
+            return found
+        if found.down is not None:
+            raise written.source.refusal(0, f"has a way down, and {written.down.label} is another")
+        try:
+            return Parts(found.up, parts.read_down(written.down, written.reading()))
+        except MigrationFileError as error:
+            return Parts(found.up, error)
 
 
 class Files(NamedTuple):
@@ -87,6 +164,17 @@ class Files(NamedTuple):
         return hashlib.sha256(
             " ".join(target(self.of(stage)) for stage in Stage).encode()
         ).hexdigest()
+
+    def check(self, above: Mapping[Stage, str]) -> None:
+        """Pass if every file can be run whose version is *above* that of its stage.
+
+        Raises:
+            MigrationFileError: one cannot.
+        """
+        for stage in Stage:
+            for migration in self.of(stage):
+                if migration.version > above.get(stage, ""):
+                    migration.check()
 
     def until(self, version: str) -> Self:
         """Return these files without those of the tenant stage that come after *version*.

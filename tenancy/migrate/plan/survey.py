@@ -21,15 +21,20 @@ async def survey(
 
     Raises:
         UnknownTenantError: no tenant has one of *slugs*.
+        MigrationFileError: a file that is pending, or that was never applied, is refused.
     """
     empty = not await checkpoints.exists(conn)
     unknown = list(slugs) if empty else await standings.unknown_slugs(conn, slugs)
     if unknown:
         raise UnknownTenantError(f"no tenant has the slug {', '.join(unknown)}")
     if empty:
+        files.check({})
         return _of_nothing(files, shared)
     steps = [step for stage in Stage for step in await behind(conn, files, stage, shared, slugs)]
-    return Survey(empty=False, steps=tuple(steps), versions=tuple(await standings.versions(conn)))
+    versions = tuple(await standings.versions(conn))
+    # A file that was applied anywhere has been checked; a long history is not read for nothing.
+    files.check({stage: version for stage, version, _ in sorted(versions)})
+    return Survey(empty=False, steps=tuple(steps), versions=versions)
 
 
 async def behind(
@@ -71,7 +76,10 @@ async def _position(
     if found is None and standing.oid is not None:
         history = await checkpoints.history(conn, standing.oid)
         found = chain.difference(migrations, standing.digest, history)
-    return found or Position(Verdict.BEHIND, migrations)
+    found = found or Position(Verdict.BEHIND, migrations)
+    for migration in found.pending:
+        migration.check()
+    return found
 
 
 def _of_nothing(files: Files, shared: str) -> Survey:
