@@ -44,9 +44,9 @@ _RULES = tuple(
         (r"ALTER DATABASE .+ SET TABLESPACE\b", _CLUSTER),
     )
 )
-_TENANT_RULES = (
-    (re.compile(r"(CREATE|ALTER|DROP|COMMENT ON) SCHEMA\b"), _SCHEMA),
-    (re.compile(r"(SELECT|PERFORM) (PG_CATALOG )?SET_CONFIG\b.*"), _SCOPE),
+_TENANT_RULES = ((re.compile(r"(CREATE|ALTER|DROP|COMMENT ON) SCHEMA\b"), _SCHEMA),)
+_CONFIGURES = re.compile(
+    rf"SELECT\s+(pg_catalog\s*\.\s*)?set_config\s*\(\s*'({_OURS})", re.IGNORECASE
 )
 _OUTSIDE = re.compile(
     r"(CREATE|CREATE UNIQUE|DROP) INDEX CONCURRENTLY\b|REINDEX .*\bCONCURRENTLY\b"
@@ -110,6 +110,8 @@ def _faults(statement: Statement, reading: Reading) -> Iterator[tuple[int, str]]
     for pattern, reason in _RULES + (_TENANT_RULES if reading.tenant else ()):
         if pattern.match(statement.words):
             yield statement.start, f"{head(statement)}: {reason}"
+    if _CONFIGURES.match(statement.text):
+        yield statement.start, f"{head(statement)}: {_SCOPE}"
     if _ODD_STRINGS.match(statement.text):
         yield statement.start, "backslashes in strings would mean another thing: write E'' strings"
     if not reading.tenant:
