@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from tenancy.errors import MigrationFileError, UnknownVersionError
+from tenancy.errors import UnknownVersionError
 from tenancy.migrate.files import parts, python
 from tenancy.migrate.files.directives import Directives
-from tenancy.migrate.files.parts import Part, Parts
+from tenancy.migrate.files.parts import Part
 from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
 
@@ -100,7 +100,7 @@ class Migration:
         Raises:
             MigrationFileError: as `check`.
         """
-        return self._parts.up.source
+        return self._up.source
 
     @property
     def directives(self) -> Directives:
@@ -109,42 +109,39 @@ class Migration:
         Raises:
             MigrationFileError: as `check`.
         """
-        return self._parts.up.directives
+        return self._up.directives
 
-    @property
+    @cached_property
     def down(self) -> Part | None:
         """The way back; None: there is none.
 
         Raises:
-            MigrationFileError: as `check`, or what goes down could not be run.
+            MigrationFileError: it cannot be run. That is no reason not to go up.
         """
-        down = self._parts.down
-        if isinstance(down, MigrationFileError):
-            raise down
-        return down
+        written = self.written
+        if written.path:
+            return python.read(written.source)[1]
+        found = parts.down(written.source, written.reading(), free=written.free)
+        if written.down is None:
+            return found
+        if found is not None:
+            raise written.source.refusal(0, f"has a way down, and {written.down.label} is another")
+        return parts.only_down(written.down, written.reading())
 
     def check(self) -> None:
-        """Pass if the file can be run; a way back that cannot be is no reason against it.
+        """Pass if what goes up can be run.
 
         Raises:
             MigrationFileError: it cannot be understood, or holds what no migration may.
         """
-        self._parts  # noqa: B018 - it reads the file
+        self._up  # noqa: B018 - it reads the file
 
     @cached_property
-    def _parts(self) -> Parts:
+    def _up(self) -> Part:
         written = self.written
         if written.path:
-            return python.read(written.source)
-        found = parts.read(written.source, written.reading(), free=written.free)
-        if written.down is None:
-            return found
-        if found.down is not None:
-            raise written.source.refusal(0, f"has a way down, and {written.down.label} is another")
-        try:
-            return Parts(found.up, parts.read_down(written.down, written.reading()))
-        except MigrationFileError as error:
-            return Parts(found.up, error)
+            return python.read(written.source)[0]
+        return parts.up(written.source, written.reading(), free=written.free)
 
 
 class Files(NamedTuple):

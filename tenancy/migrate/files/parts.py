@@ -13,6 +13,7 @@ from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
 from tenancy.migrate.files.splitter import Statement
 
+_SAY_UP = {"migrate", "goose", "sql-migrate"}
 _UNTRANSACTED = {
     "goose": "-- +goose NO TRANSACTION",
     "sql-migrate": "-- +migrate Up notransaction",
@@ -28,20 +29,8 @@ class Part:
     directives: Directives
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a file does, and how that is undone.
-
-    Attributes:
-        down: the way back, or why it cannot be run; None: there is none.
-    """
-
-    up: Part
-    down: Part | MigrationFileError | None = None
-
-
-def read(source: Source, reading: Reading, *, free: bool) -> Parts:
-    """Return the parts of an SQL file.
+def up(source: Source, reading: Reading, *, free: bool) -> Part:
+    """Return what goes up of an SQL file.
 
     Args:
         source: its text.
@@ -50,33 +39,35 @@ def read(source: Source, reading: Reading, *, free: bool) -> Parts:
             where its transactions begin and end, or holds what cannot be in one, is run as it is.
 
     Raises:
-        MigrationFileError: the part that goes up is refused, or the markers are.
+        MigrationFileError: it is refused, or a marker is.
     """
     found = markers.sections(source)
-    up = _part(source, found.up, found.tool, reading, free=free)
-    if found.down is None:
-        return Parts(up)
-    try:
-        return Parts(up, _part(source, found.down, found.tool, reading, free=free))
-    except MigrationFileError as error:  # no reason not to go up
-        return Parts(up, error)
+    return _part(source, found.up, found.tool, reading, free=free)
 
 
-def read_down(source: Source, reading: Reading) -> Part:
-    """Return the one part of a file that goes down and is on its own (``.down.sql``).
+def down(source: Source, reading: Reading, *, free: bool) -> Part | None:
+    """Return what goes down of an SQL file; None: nothing does.
 
     Raises:
-        MigrationFileError: it is refused.
+        MigrationFileError: as `up`.
     """
     found = markers.sections(source)
     if found.down is None:
-        section = found.up
-        if section.marked and found.tool in {"migrate", "goose", "sql-migrate"}:
-            raise source.refusal(section.span[0], "this file goes down, by its name")
-    else:
-        section = found.down
-        if source.without([section.span]).statements:
-            raise source.refusal(section.span[0], "this file goes down, by its name: all of it")
+        return None
+    return _part(source, found.down, found.tool, reading, free=free)
+
+
+def only_down(source: Source, reading: Reading) -> Part:
+    """Return all of a file that goes down and is on its own (``.down.sql``).
+
+    Raises:
+        MigrationFileError: as `up`.
+    """
+    found = markers.sections(source)
+    section = found.down or found.up
+    goes_up = found.down is None and section.marked and found.tool in _SAY_UP
+    if goes_up or source.without([section.span]).statements:
+        raise source.refusal(section.span[0], "this file goes down, by its name: all of it")
     return _part(source, section, found.tool, reading, free=True)
 
 
@@ -96,7 +87,7 @@ def _part(
     if found.fault is None:
         source = source.without(map(_span, found.pairs))
     rules.runnable(source, reading)
-    if not transactional:
+    if not transactional and found.spans:
         source = Source(source.label, source.text, found.spans)
     return Part(source, directives({**section.options, "transactional": transactional}))
 

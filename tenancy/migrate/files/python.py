@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from tenancy.migrate.files.directives import Word, directives, options
-from tenancy.migrate.files.parts import Part, Parts
+from tenancy.migrate.files.parts import Part
 from tenancy.migrate.files.source import Source
 
 _DIRECTIVE = re.compile(r"#\s*migrate:(?P<name>\S*)(?P<options>.*)", re.IGNORECASE)
 
 
-def read(source: Source) -> Parts:
-    """Return the parts of the Python file *source*: ``async def up(context)``, and maybe ``down``.
+def read(source: Source) -> tuple[Part, Part | None]:
+    """Return what goes up of a Python file, ``async def up(context)``, and what goes down if any.
 
     Raises:
         MigrationFileError: it is not that, or a directive is not understood.
@@ -38,7 +38,7 @@ def read(source: Source) -> Parts:
     if "down" in given and "down" not in steps:
         raise source.refusal(0, "migrate:down is said of a file without `async def down(context)`")
     up, down = (Part(source, directives(given.get(name, {}))) for name in ("up", "down"))
-    return Parts(up, down if "down" in steps else None)
+    return up, down if "down" in steps else None
 
 
 def _require_step(source: Source, step: ast.FunctionDef | ast.AsyncFunctionDef) -> None:

@@ -55,10 +55,12 @@ class Source:
 
     def without(self, spans: Iterable[Span]) -> "Source":
         """Return this source with *spans* blank; everything else stays where it is."""
-        text, end, pieces = self.text, 0, []
+        text, end, pieces = self.text, 0, list[str]()
         for start, stop in sorted(spans):
             pieces += [text[end:start], _INK.sub(" ", text[max(start, end) : stop])]
             end = max(end, stop)
+        if not pieces:
+            return self
         return Source(self.label, "".join([*pieces, text[end:]]), self.blocks, self.sql)
 
     def _joined(self, statements: Iterable[Statement]) -> Iterator[Statement]:

@@ -51,6 +51,8 @@ class Kind(StrEnum):
     SYMBOL = "symbol"
 
 
+_KINDS = {str(kind): kind for kind in Kind}
+_ALL_CLOSED = (None, None, None)
 _SILENT = frozenset({Kind.BLANK, Kind.LINE_COMMENT, Kind.BLOCK_COMMENT})
 _NAMING = frozenset({Kind.WORD, Kind.QUOTED_NAME})
 
@@ -92,9 +94,16 @@ def tokens(text: str) -> Iterator[Token]:
     """Yield the tokens of *text*; joined, they are *text*."""
     match_at, at = _pattern().match, 0
     while match := match_at(text, at):
-        token = _token(text, Kind(str(match.lastgroup)), match)
-        yield token
-        at += len(token.text)
+        kind, end, closed = _KINDS[str(match.lastgroup)], match.end(), True
+        if kind is Kind.BLOCK_COMMENT:
+            end, closed = _comment_end(text, end)
+        elif kind is Kind.DOLLAR_STRING:
+            close = text.find(match.group(), end)
+            end, closed = (len(text), False) if close < 0 else (close + end - at, True)
+        elif kind is Kind.STRING or kind is Kind.QUOTED_NAME:
+            closed = match.group("open_escapes", "open_string", "open_name") == _ALL_CLOSED
+        yield Token(kind, text[at:end], at, closed)
+        at = end
 
 
 def split(pieces: Iterable[Token]) -> tuple[Statement, ...]:
@@ -164,17 +173,6 @@ class _Nesting:
 def _pattern() -> re.Pattern[str]:
     """Return the lexer; compiled when first needed: it takes longer than to load most folders."""
     return re.compile(_LEXER, re.VERBOSE | re.DOTALL)
-
-
-def _token(text: str, kind: Kind, match: re.Match[str]) -> Token:
-    start, end = match.span()
-    closed = match.group("open_escapes", "open_string", "open_name") == (None, None, None)
-    if kind is Kind.BLOCK_COMMENT:
-        end, closed = _comment_end(text, end)
-    elif kind is Kind.DOLLAR_STRING:
-        close = text.find(match.group(), end)
-        end, closed = (len(text), False) if close < 0 else (close + len(match.group()), True)
-    return Token(kind, text[start:end], start, closed)
 
 
 def _comment_end(text: str, at: int) -> tuple[int, bool]:
