@@ -13,7 +13,8 @@ async def fingerprint(
 
     Two schemas have the same one if the same files were applied to them and nobody else has changed
     anything, whatever they are called and in whichever way they got there: dropped columns leave no
-    trace in it. Rows and the values of sequences are not part of it. It begins with the server's
+    trace in it, nor does the schema's name in a text that a file has put it into. Another tenant's
+    name does. Rows and the values of sequences are not part of it. It begins with the server's
     major version, for the next one may print the same definition in other words.
 
     Inside of a transaction or not; the session's path stays as it is.
