@@ -39,9 +39,7 @@ class Object:
         return self.kind, self.name, self.parent or ""
 
 
-async def describe(
-    conn: asyncpg.Connection, schema: SchemaRef, *, tenant: str | None = None
-) -> tuple[Object, ...]:
+async def describe(conn: asyncpg.Connection, schema: SchemaRef) -> tuple[Object, ...]:
     """Return everything in *schema*: that of which `fingerprint` is the digest.
 
     Objects of an extension are not, nor is the comment on the schema itself, which is the
@@ -50,11 +48,7 @@ async def describe(
     Raises:
         MigrationError: the schema does not exist.
     """
-    rows = await conn.fetch(
-        "SELECT * FROM tenancy.description($1, pg_catalog.to_regrole(pg_catalog.quote_ident($2)))",
-        schema.oid,
-        tenant,
-    )
+    rows = await conn.fetch("SELECT * FROM tenancy.description($1)", schema.oid)
     if not rows:
         raise gone(schema)
     return tuple(sorted((_object(row, schema.name) for row in rows), key=lambda one: one.key))
