@@ -2,7 +2,7 @@
 
 import click
 
-from tenancy.migrate.commands import look, mend, snapshot, up
+from tenancy.migrate.commands import look, mend, new, snapshot, up
 
 
 class _UpByDefault(click.Group):
@@ -28,7 +28,17 @@ def migrate_group() -> None:
     """  # noqa: D301 - click keeps the lines after the character itself
 
 
-for _command in (up.up, look.plan, look.status, mend.resolve, mend.down, snapshot.snapshot):
+_COMMANDS = (
+    up.up,
+    look.plan,
+    look.status,
+    new.new,
+    snapshot.snapshot,
+    mend.resolve,
+    mend.down,
+)
+
+for _command in _COMMANDS:
     migrate_group.add_command(_command)
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ import pytest
 from support.fleets import Fleet
 from support.wire import CUT, CUT_ANSWER, PASS, wire
 
-from tenancy.migrate.files.directives import Directives
-from tenancy.migrate.files.model import Migration, Stage
-from tenancy.migrate.files.source import Source
+from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.upgrade import retry
@@ -41,18 +39,18 @@ CREATE TABLE {0}.part PARTITION OF {0}.parts FOR VALUES IN (1);
 """
 
 
-def written(
-    text: str, version: str = "0001", previous: str = "", **directives: object
-) -> Migration:
-    source = Source(f"tenant/{version}_steps.sql", text)
-    asked = replace(Directives(transactional=False), **directives)  # type: ignore[arg-type]
-    return Migration(Stage.TENANT, version, "steps", f"sum of {text}", previous, source, asked)
-
-
 @dataclass
 class Schemas:
     fleet: Fleet
     numbers: "itertools.count[int]"
+
+    def file(self, text: str, options: str = "transaction:false") -> Migration:
+        """The one file of tenants."""
+        for path in (self.fleet.sql / "tenant").iterdir():
+            path.unlink()
+        self.fleet.write("tenant/0001_steps.sql", f"-- migrate:up {options}\n{text}")
+        (migration,) = self.fleet.files.tenant
+        return migration
 
     async def made(self, before: str = BEFORE) -> SchemaRef:
         name = f"t_steps_{next(self.numbers)}"
@@ -127,7 +125,7 @@ async def test_a_crash_at_any_point_leaves_nothing_half_done_or_done_twice(
 ) -> None:
     if killed:
         monkeypatch.setattr(retry, "LOST_ATTEMPTS", 0)
-    migration = written(EVERYTHING)
+    migration = schemas.file(EVERYTHING)
     cut = 0
     async with wire(schemas.fleet.dsn) as line:
         for number in range(0, 200, 1 if long else 3):
