@@ -7,6 +7,8 @@ from tenancy.migrate.shape.dump import PLACEHOLDER
 
 _DESCRIPTION = "SELECT kind, name, aspects, texts FROM tenancy.description($1)"
 
+_RIGHTS = frozenset({"schema", "owner", "grants", "default privileges"})
+
 Objects = dict[tuple[str, str], dict[str, str | None]]
 
 
@@ -16,6 +18,7 @@ async def differences(
     other: SchemaRef,
     *,
     without: frozenset[str] = frozenset(),
+    rights: bool = True,
 ) -> list[str]:
     """Return how *other* differs from *one*, a line for each object: its kind, name and aspects.
 
@@ -26,24 +29,34 @@ async def differences(
         one: as it should be.
         other: as it is.
         without: tables that are passed over, with all that is theirs.
+        rights: whether owners and grants have to be alike too.
     """
-    expected, found = await _objects(conn, one), await _objects(conn, other)
+    passed = frozenset() if rights else _RIGHTS
+    expected, found = await _objects(conn, one, passed), await _objects(conn, other, passed)
     return [
         line
         for key in sorted({*expected, *found})
-        if not without & {key[1], key[1].partition(".")[0]}
+        if not without & _tables(key, {**expected, **found}[key])
         if (line := _difference(key, expected.get(key), found.get(key)))
     ]
 
 
-async def _objects(conn: asyncpg.Connection, schema: SchemaRef) -> Objects:
+def _tables(key: tuple[str, str], aspects: dict[str, str | None]) -> set[str]:
+    """Return the names that an object is left out with: its own, and its table's."""
+    owner = aspects.get("owned by") or ""
+    return {key[1], key[1].partition(".")[0], aspects.get("table") or "", owner.partition(".")[0]}
+
+
+async def _objects(conn: asyncpg.Connection, schema: SchemaRef, passed: frozenset[str]) -> Objects:
     rows = await conn.fetch(_DESCRIPTION, schema.oid)
     return {
         (row["kind"], row["name"]): {
             aspect: text and text.replace(schema.name, PLACEHOLDER)
             for aspect, text in zip(row["aspects"], row["texts"], strict=True)
+            if aspect not in passed
         }
         for row in rows
+        if row["kind"] not in passed
     }
 
 

@@ -22,7 +22,10 @@ _DEFERRED = """
     SELECT pg_catalog.string_agg(DISTINCT pg_catalog.format('%I.%I', $2::text, conname), ', ')
     FROM pg_catalog.pg_constraint WHERE connamespace = $1 AND condeferred
 """
-_GUARD = "SELECT current_setting('tenancy.scope', true), current_setting('search_path')"
+_SCOPE = (
+    "SELECT pg_catalog.current_setting('tenancy.scope', true), "
+    "pg_catalog.current_setting('search_path'), current_user"
+)
 
 
 async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
@@ -56,9 +59,7 @@ async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
     if snapshot is not None and (rest := snapshot.rest(migrations)) is not None:
         await pour(conn, schema, snapshot, shared=shared)
         base = Baseline(snapshot.version, snapshot.digest)
-        await baselines.record(
-            *(conn, schema, base), name="snapshot", run_id=run_id, fingerprint=snapshot.fingerprint
-        )
+        await baselines.record(conn, schema, base, name="snapshot", run_id=run_id)
     rest = migrations if rest is None else rest
     defers = False
     for migration in map(inside, rest):
@@ -78,15 +79,9 @@ async def pour(
     Raises:
         MigrationFailedError: one of them failed, with its line in the file.
     """
-    marker = secrets.token_hex(8)
-    path = f"{quoted(schema.name)}, {quoted(shared)}, pg_temp"
-    await conn.execute(
-        f"SET LOCAL search_path = {path}; SET LOCAL check_function_bodies = off; "
-        f"SET LOCAL xmloption = content; SET LOCAL lock_timeout = {script.LOCK_TIMEOUT:d}; "
-        f"SET LOCAL statement_timeout = 0; SET LOCAL tenancy.scope = {literal(marker)}"
-    )
+    await enter(conn, schema, shared=shared)
+    scope = await conn.fetchrow(_SCOPE)
     body = snapshot.sql(schema.name)
-    before = await conn.fetchrow(_GUARD)
     try:
         if body.strip():
             await conn.execute(body, timeout=POUR_SECONDS)
@@ -94,9 +89,20 @@ async def pour(
         migration = snapshot.as_migration()
         offset = snapshot.offset(int(error.position) - 1) if error.position else None
         raise MigrationFailedError(script.failed(migration, error, offset)) from error
-    if await conn.fetchrow(_GUARD) != before:
-        raise script.broken(snapshot.as_migration(), "it left its transaction or its path")
+    if await conn.fetchrow(_SCOPE) != scope:
+        raise script.broken(snapshot.as_migration(), "it left its transaction, path or role")
     await conn.execute("SET LOCAL check_function_bodies TO DEFAULT; SET LOCAL xmloption TO DEFAULT")
+
+
+async def enter(conn: asyncpg.Connection, schema: SchemaRef, *, shared: str) -> None:
+    """Set what a dump's statements rely on, until the open transaction of *conn* ends."""
+    path = f"{quoted(schema.name)}, {quoted(shared)}, pg_temp"
+    await conn.execute(
+        f"SET LOCAL search_path = {path}; SET LOCAL check_function_bodies = off; "
+        f"SET LOCAL xmloption = content; SET LOCAL lock_timeout = {script.LOCK_TIMEOUT:d}; "
+        "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; "
+        f"SET LOCAL tenancy.scope = {literal(secrets.token_hex(8))}"
+    )
 
 
 async def _check_deferred(
