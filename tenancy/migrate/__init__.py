@@ -13,6 +13,9 @@ from tenancy.errors import MigrationError, MigrationRefusedError
 from tenancy.migrate.files.folder import load_all as load
 from tenancy.migrate.files.folder import packaged_sql_folder, sql_folder
 from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.migrate.fleet.look import plan, status
+from tenancy.migrate.fleet.options import Options
+from tenancy.migrate.fleet.run import resume
 from tenancy.migrate.fleet.run import up as migrate
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.origin import snapshot as snapshots
@@ -23,6 +26,7 @@ from tenancy.migrate.report.outcomes import Outcome, Report, Result
 from tenancy.migrate.shape import snapshot as snapshot_file
 from tenancy.migrate.shape.snapshot import Snapshot
 from tenancy.migrate.upgrade import fresh
+from tenancy.migrate.upgrade.lock import RunLockHeldError
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
@@ -31,9 +35,11 @@ _log = logging.getLogger(__name__)
 __all__ = [
     "Files",
     "Migration",
+    "Options",
     "Outcome",
     "Report",
     "Result",
+    "RunLockHeldError",
     "Snapshot",
     "Stage",
     "Survey",
@@ -43,28 +49,11 @@ __all__ = [
     "packaged_sql_folder",
     "plan",
     "refuse_unless_current",
+    "resume",
     "snapshot",
     "stages_behind",
     "status",
 ]
-
-
-async def plan(settings: Settings, *, tenants: Sequence[str] = ()) -> Survey:
-    """Return what is behind, and what `migrate` would do about it; changes nothing.
-
-    Raises:
-        MigrationFileError: a file is refused.
-        UnknownTenantError: no tenant has one of the slugs in *tenants*.
-        DatabaseUnavailableError, DatabaseSetupError, SettingsError: as `migrate`.
-    """
-    files = load(settings)
-    async with Session(settings) as session:
-        return await session.query(
-            lambda conn: surveys.survey(conn, files, settings.shared_schema, tenants)
-        )
-
-
-status = plan  # one survey answers both: what is pending, and who is behind and why
 
 
 async def stages_behind(

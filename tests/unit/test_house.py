@@ -66,6 +66,7 @@ FLOORS = {
     "doctor": 9,
     "leakcheck": 9,
     "registry.registry": 9,
+    "startup": 9,
     "web.shutdown": 9,
     "jobs": 10,
     "migrate.commands": 10,

@@ -106,6 +106,18 @@ async def holder(conn: asyncpg.Connection, oid: int) -> str:
     return words + (f", connected since {since:%Y-%m-%d %H:%M:%S %Z})" if since else ")")
 
 
+async def holder_process(conn: asyncpg.Connection, oid: int) -> int | None:
+    """Return the server process that holds the lock of *oid*; None: nobody does."""
+    row = await conn.fetchrow(_HOLDER, CLASS, oid)
+    return None if row is None else row["pid"]
+
+
+async def held_by(conn: asyncpg.Connection, oid: int) -> str | None:
+    """Return the application's name of who holds the lock of *oid*; None: nobody does."""
+    row = await conn.fetchrow(_HOLDER, CLASS, oid)
+    return None if row is None else row["application_name"] or ""
+
+
 async def _acquired(conn: asyncpg.Connection, oid: int, wait_seconds: float) -> bool:
     """Whether the lock could be taken within the time, polled with growing and uneven pauses."""
     deadline = asyncio.get_running_loop().time() + wait_seconds
