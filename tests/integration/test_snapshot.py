@@ -37,4 +37,4 @@ async def test_a_tenant_from_the_snapshot_is_like_one_from_all_files(odd: Fleet)
     assert result.code == 0, result.err
     copied = await new(odd, "t_copied")
     async with odd.connection() as conn:
-        assert await alike.differences(conn, replayed, copied) == []
+        assert await alike.differences(conn, copied, replayed) == ()

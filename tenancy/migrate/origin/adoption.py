@@ -34,12 +34,12 @@ async def prove(
     Raises:
         MigrationRefusedError: names the objects that differ.
     """
-    differing = await alike.differences(conn, made, found, without=without | LEDGERS, rights=False)
+    differing = await alike.differences(conn, found, made, without=without | LEDGERS, rights=False)
     if differing:
         more = f"; and {len(differing) - MOST} more" if len(differing) > MOST else ""
         raise MigrationRefusedError(
             "the schema is not what the files make of one: "
-            + "; ".join(differing[:MOST])
+            + "; ".join(map(str, differing[:MOST]))
             + f"{more}. Choose another --at, leave tables out with --without, or trust it with "
             "--unproven"
         )
