@@ -7,10 +7,10 @@ import asyncpg
 
 from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.model import Migration, target
-from tenancy.migrate.ledger import baselines
 from tenancy.migrate.ledger.records import Baseline, SchemaRef
 from tenancy.migrate.origin import alike
 from tenancy.migrate.origin.inherited import LEDGERS, MOST
+from tenancy.migrate.upgrade import fresh
 from tenancy.migrate.upgrade.scratch import replay, scratch
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
@@ -54,4 +54,4 @@ async def begin_ledger(
         AlreadyAppliedError: the ledger has something of it.
     """
     base = Baseline(migrations[-1].version, target(migrations))
-    await baselines.record(conn, schema, base, name="adopted")
+    await fresh.begin(conn, schema, base, name="adopted")
