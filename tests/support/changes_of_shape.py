@@ -323,9 +323,11 @@ CHANGES = {
     "a comment on an index": Change(
         "COMMENT ON INDEX notes_body IS 'x'", "index notes_body: comment x, there none"
     ),
-    "a right": Change("GRANT SELECT ON notes TO PUBLIC", "table notes: grants "),
+    "a right": Change(
+        "GRANT SELECT ON notes TO PUBLIC", "table notes: grants +PUBLIC=r, there none"
+    ),
     "a right on a column": Change(
-        "GRANT UPDATE (body) ON notes TO PUBLIC", "column notes.body: grants PUBLIC=w/<owner>"
+        "GRANT UPDATE (body) ON notes TO PUBLIC", "column notes.body: grants +PUBLIC=w, there none"
     ),
     "rights to come": Change(
         "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO PUBLIC",
