@@ -2,7 +2,7 @@
 
 import click
 
-from tenancy.migrate.commands import look, up
+from tenancy.migrate.commands import look, unlock, up
 
 
 class _UpByDefault(click.Group):
@@ -24,11 +24,12 @@ def migrate_group() -> None:
     \b
     Exit codes: 0 all at the target, 1 a fault of the migrator, 2 usage or settings,
     3 some tenants failed, 4 the database cannot be reached or used, 5 pending (plan --check),
-    6 refused, 75 another run holds the lock, 130 and 143 interrupted.
+    6 refused, 7 stopped by the rule for failures, 75 another run holds the lock, 130 and 143
+    interrupted.
     """  # noqa: D301 - click keeps the lines after the character itself
 
 
-for _command in (up.up, look.plan, look.status):
+for _command in (up.up, up.resume, look.plan, look.status, unlock.unlock):
     migrate_group.add_command(_command)
 
 if __name__ == "__main__":
