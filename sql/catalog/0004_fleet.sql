@@ -57,7 +57,8 @@ CREATE TABLE tenancy.backfills (
     version     text NOT NULL,
     name        text NOT NULL,
     schema_name text NOT NULL,
-    cursor      jsonb,
+    columns     text[] NOT NULL,           -- the table, and the key that it goes along
+    cursor      jsonb,                     -- the key it came to; null: not begun
     done        bigint NOT NULL DEFAULT 0, -- rows
     total       bigint,                    -- rows, estimated; null: unknown
     finished_at timestamptz,

@@ -1,8 +1,19 @@
 """``python -m tenancy.migrate``: the group of commands; each is in commands/."""
 
+import importlib
+
 import click
 
-from tenancy.migrate.commands import look, unlock, up
+# Each command and the module that it is in, which is imported when the command is asked for: a run
+# that finds nothing pending takes as long as it takes to start.
+COMMANDS = {
+    "up": "up",
+    "resume": "up",
+    "plan": "look",
+    "status": "look",
+    "unlock": "unlock",
+    "snapshot": "snapshot",
+}
 
 
 class _UpByDefault(click.Group):
@@ -13,6 +24,16 @@ class _UpByDefault(click.Group):
         if not args or (args[0].startswith("-") and not asks_for_help):
             args = ["up", *args]
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"tenancy.migrate.commands.{COMMANDS[name]}")
+        command: click.Command = getattr(module, name)
+        return command
 
 
 @click.group("migrate", cls=_UpByDefault, context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,9 +49,6 @@ def migrate_group() -> None:
     interrupted.
     """  # noqa: D301 - click keeps the lines after the character itself
 
-
-for _command in (up.up, up.resume, look.plan, look.status, unlock.unlock):
-    migrate_group.add_command(_command)
 
 if __name__ == "__main__":
     migrate_group(prog_name="python -m tenancy.migrate")

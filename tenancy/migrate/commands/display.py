@@ -47,6 +47,5 @@ async def shown(*, as_json: bool) -> AsyncIterator[Observe]:
 async def _tell(progress: Progress) -> None:
     while True:
         await asyncio.sleep(LINE_SECONDS)
-        click.echo(
-            f"{monotonic() - progress.started:.0f} s: {progress.line(monotonic())}", err=True
-        )
+        now = monotonic()
+        click.echo(f"{now - progress.started:.0f} s: {progress.line(now)}", err=True)

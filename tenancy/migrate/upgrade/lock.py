@@ -64,6 +64,26 @@ async def held(conn: asyncpg.Connection, oid: int) -> AsyncIterator[None]:
         raise
 
 
+async def claim(conn: asyncpg.Connection, oid: int) -> None:
+    """Take the lock of the schema *oid* for as long as the open transaction of *conn* lasts.
+
+    Raises:
+        LockHeldError: somebody else has it.
+    """
+    if not await _tried(conn, oid, "xact_lock"):
+        raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+
+
+async def take(conn: asyncpg.Connection, oid: int) -> None:
+    """Take the lock of the schema *oid*, for as long as *conn* lives.
+
+    Raises:
+        LockHeldError: somebody else has it.
+    """
+    if not await _tried(conn, oid):
+        raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+
+
 async def take_run(conn: asyncpg.Connection) -> None:
     """Take the lock of the whole run, for as long as *conn* lives.
 
@@ -110,7 +130,8 @@ async def _acquired(conn: asyncpg.Connection, oid: int, wait_seconds: float) -> 
     return True
 
 
-async def _tried(conn: asyncpg.Connection, oid: int) -> bool:
+async def _tried(conn: asyncpg.Connection, oid: int, kind: str = "lock") -> bool:
     # An oid is unsigned and the function's argument is not: the same 32 bits, read as signed.
     key = oid - 2**32 if oid >= 2**31 else oid
-    return bool(await conn.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1, $2)", CLASS, key))
+    tried = f"SELECT pg_catalog.pg_try_advisory_{kind}($1, $2)"
+    return bool(await conn.fetchval(tried, CLASS, key))
