@@ -108,9 +108,9 @@ leading = _all(
     click.option(
         "--fingerprints/--no-fingerprints",
         default=None,
-        help="Compare the shapes of upgraded schemas, or do not.",
+        help="Compare the shapes of all upgraded schemas, or of none; else of one in a hundred.",
     ),
-    click.option("--strict-shape", is_flag=True, help="Another shape is a failure."),
+    click.option("--strict-shape", is_flag=True, help="Another shape is a failure; compare all."),
 )
 
 

@@ -6,7 +6,7 @@ import asyncpg
 
 from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate.files.model import Stage
-from tenancy.migrate.ledger.records import Backfill, Doubt, Failure, OddShape, Standing
+from tenancy.migrate.ledger.records import Backfill, Doubt, Failure, Standing
 from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 
 # Every name is qualified: these run under an empty path, and under a tenant's. No column that came
@@ -120,21 +120,6 @@ async def versions(conn: asyncpg.Connection) -> list[tuple[Stage, str, int]]:
         "GROUP BY c.stage, c.version ORDER BY c.stage, c.version"
     )
     return [(Stage(row["stage"]), row["version"], row["schemas"]) for row in rows]
-
-
-async def odd_shapes(conn: asyncpg.Connection) -> list[OddShape]:
-    """Return the tenants whose shape is not that of most others with the same digest."""
-    rows = await conn.fetch(
-        "WITH shapes AS (SELECT digest, fingerprint, count(*) AS schemas "
-        "FROM tenancy.checkpoints AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.schema_oid "
-        "WHERE stage = 'tenant' AND fingerprint IS NOT NULL GROUP BY 1, 2), "
-        "usual AS (SELECT DISTINCT ON (digest) * FROM shapes ORDER BY digest, schemas DESC, 2) "
-        "SELECT t.slug, t.schema_name, u.schemas FROM usual AS u "
-        "JOIN tenancy.checkpoints AS c ON c.digest = u.digest AND c.fingerprint <> u.fingerprint "
-        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.schema_oid "
-        "JOIN tenancy.tenants AS t ON t.schema_name = n.nspname ORDER BY t.slug"
-    )
-    return [OddShape(*row.values()) for row in rows]
 
 
 def _standing(row: asyncpg.Record, *, details: bool) -> Standing:
