@@ -453,11 +453,27 @@ class MigrationFileError(MigrationError):
     exit_code = 6
 
 
+class UnknownVersionError(MigrationError, LookupError):
+    """No migration file has the version that was asked for."""
+
+    code = "unknown_version"
+    exit_code = 2
+
+
 class MigrationRefusedError(MigrationError):
     """Applying would contradict what was applied before: a changed file, a gap, a wrong order."""
 
     code = "migration_refused"
     exit_code = 6
+
+
+class MigrationsPendingError(MigrationError):
+    """The database is behind the files of this process, which was told to wait."""
+
+    code = "migrations_pending"
+    status = 503
+    title = "The service is not ready."
+    exit_code = 5
 
 
 class EmbeddedServerError(TenancyError):

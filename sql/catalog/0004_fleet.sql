@@ -7,6 +7,12 @@ ALTER TABLE tenancy.runs
     ADD COLUMN options jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'),
     -- Of all files of all stages: only who has the same files can join a run.
     ADD COLUMN digest text,
+    -- The wave that is open: who has joined the run goes no further. 0 is the canary.
+    ADD COLUMN wave integer,
+    -- The server process that holds the run's lock.
+    ADD COLUMN server_process integer,
+    -- The run that this one goes on with.
+    ADD COLUMN resumes uuid REFERENCES tenancy.runs,
     DROP CONSTRAINT runs_outcome_check,
     ADD CONSTRAINT runs_outcome_check
         CHECK (outcome IN ('current', 'failed', 'refused', 'interrupted', 'stopped'));

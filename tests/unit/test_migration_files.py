@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tenancy.errors import MigrationFileError, SettingsError
+from tenancy.errors import MigrationFileError, SettingsError, UnknownVersionError
 from tenancy.migrate.files import folder as folders
 from tenancy.migrate.files import model
-from tenancy.migrate.files.model import Migration, Stage, target
+from tenancy.migrate.files.model import Files, Migration, Stage, target
 from tenancy.migrate.ledger.records import History
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Verdict
@@ -134,6 +134,33 @@ def test_a_digest_names_the_file_with_its_whole_past(folder: Path) -> None:
     assert before[2].checksum == after[2].checksum
     assert before[2].digest != after[2].digest
     assert [m.previous for m in before] == ["", before[0].digest, before[1].digest]
+
+
+def _files(tenant: tuple[Migration, ...], shared: tuple[Migration, ...] = ()) -> Files:
+    return Files((), shared, tenant)
+
+
+def test_the_digest_of_all_files_names_each_stage(folder: Path) -> None:
+    one = _load(folder, v0001_a="SELECT 1")
+    two = _load(folder, v0002_b="SELECT 2")
+    every = (_files(one), _files(two), _files((), one), _files(one, one), _files(()))
+    assert len({files.digest for files in every}) == len(every)
+    assert _files(one).digest == _files(one).digest
+
+
+def test_files_until_a_version_end_with_it(folder: Path) -> None:
+    files = _files(_load(folder, v0001_a="", v0002_b="", v0010_c=""))
+    for version in ("0002", "2"):
+        assert [m.version for m in files.until(version).tenant] == ["0001", "0002"]
+    assert files.until("0010") == files
+
+
+def test_files_until_an_unknown_version_are_refused_with_the_nearest_ones(folder: Path) -> None:
+    files = _files(_load(folder, v0001_a="", v0002_b="", v0010_c="", v0020_d=""))
+    with pytest.raises(UnknownVersionError, match=r"'7'; the nearest: 0002, 0010$"):
+        files.until("7")
+    with pytest.raises(UnknownVersionError, match="there are none"):
+        _files(()).until("7")
 
 
 def test_pending_is_what_comes_after_the_digest(folder: Path) -> None:
