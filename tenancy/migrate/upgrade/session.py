@@ -32,9 +32,15 @@ _SESSION = {
 _WATCHFUL = {"client_connection_check_interval": "500ms", "idle_session_timeout": "0"}
 
 # Everything a file can leave behind in a session, except advisory locks, which are kept.
-_FORGET = (
-    "CLOSE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; "
-    "DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL"
+FORGET = (
+    "CLOSE ALL",
+    "UNLISTEN *",
+    "RESET SESSION AUTHORIZATION",
+    "RESET ROLE",
+    "RESET ALL",
+    "DISCARD TEMP",
+    "DISCARD SEQUENCES",
+    "DEALLOCATE ALL",
 )
 Result = TypeVar("Result")
 
@@ -98,8 +104,8 @@ class Session:
 
     async def forget(self) -> None:
         """Leave nothing in the session of a file that has run in it."""
-        if self._conn is not None:
-            await self._conn.execute(_FORGET)
+        for sql in FORGET if self._conn is not None else ():
+            await (await self.connection()).execute(sql)
 
     async def recycle(self) -> None:
         """Count one more schema, and close a connection that has seen its share."""
