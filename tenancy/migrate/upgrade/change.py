@@ -45,7 +45,6 @@ class Change:
         """The SQL that begins the transaction: the ledger's row first, then the scope."""
         return [
             BEGIN,
-            *([checkpoints.TELLS_LATER] if self.told else []),
             *self.claimed,
             *self.scope.local(self.way.directives),
         ]
@@ -83,11 +82,7 @@ class Change:
 
     @property
     def told(self) -> list[str]:
-        """The SQL that tells of the new version, to be run after COMMIT; empty: nobody has to know.
-
-        Not within the transaction: a COMMIT that tells something waits for all other such COMMITs
-        in the database, each with its own wait for the disk (async.c, PreCommit_Notify).
-        """
+        """The SQL that tells of the new version; empty: nobody has to know."""
         if self.facts.tenant_id is None:
             return []
         return [f"NOTIFY tenancy_registry, {literal(self.facts.tenant_id)}"]

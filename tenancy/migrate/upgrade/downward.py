@@ -93,7 +93,7 @@ class Downgrade(Persistent):
         self._unanswered = None
         self.reversed.append(change.migration.version)
         self._progressed()
-        await script.all_of(conn, [*change.told, *FORGET])
+        await script.all_of(conn, FORGET)
 
     async def _outside(self, conn: asyncpg.Connection, change: Reversal) -> Reversal:
         """Do what the file says; until its end the checkpoint lets nobody else begin anything."""

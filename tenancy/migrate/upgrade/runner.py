@@ -160,7 +160,7 @@ class Upgrade(Persistent):
     async def _commit(self, conn: asyncpg.Connection, change: Change) -> None:
         self._unanswered = change
         await commit(conn, change.migration)
-        await script.all_of(conn, [*change.told, *FORGET])
+        await script.all_of(conn, FORGET)
 
     async def _whole(self, conn: asyncpg.Connection, change: Change, *, last: bool) -> bool:
         """Apply *change* in one round trip where that works; return whether the lock is released.
