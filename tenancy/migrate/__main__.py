@@ -15,6 +15,8 @@ COMMANDS = {
     "new": "new",
     "snapshot": "snapshot",
     "adopt": "adopt",
+    "resolve": "mend",
+    "down": "mend",
 }
 
 
