@@ -1,4 +1,4 @@
-"""A backfill in one large tenant, against the same batches as SQL fed to psql. See README.md here."""
+"""A backfill in one large tenant, against the same batches as SQL fed to psql."""
 
 import argparse
 import asyncio
@@ -17,12 +17,12 @@ from support.databases import Database, make_database, make_logins, superuser
 from support.processes import environment
 from support.servers import server
 
-from tenancy import Settings, embedded, migrate
+from tenancy import Settings, migrate
 
 TABLE = """
     DROP TABLE IF EXISTS t_acme.words;
     CREATE TABLE t_acme.words (id bigint PRIMARY KEY, body text NOT NULL, slug text);
-    INSERT INTO t_acme.words SELECT n, 'Some Words About ' || n FROM generate_series(1, {rows}) AS n;
+    INSERT INTO t_acme.words SELECT n, 'Some Words on ' || n FROM generate_series(1, {rows}) AS n;
     VACUUM ANALYZE t_acme.words
 """
 SET = "UPDATE words SET slug = lower(replace(body, ' ', '-'))"
@@ -83,7 +83,7 @@ async def main(rows: int, rounds: int) -> None:
 
 async def execute(database: Database, sql: str) -> int | None:
     async with superuser(database.admin_url) as conn:
-        await conn.execute(f"RESET ALL")
+        await conn.execute("RESET ALL")
         return (
             await conn.fetchval(sql)
             if sql.startswith("SELECT")
