@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+from pathlib import Path
 
 import pytest
 from support.fleets import Fleet, kill
@@ -402,3 +403,33 @@ async def test_progress_is_told_after_each_batch(fleet: Fleet) -> None:
             session, schema, fleet.files.tenant, None, shared="shared", watch=told.append
         ).run()
     assert told == [Backfilling("t_acme", "count counters", done, 250) for done in (100, 200, 250)]
+
+
+# The guide
+
+
+GUIDE = (Path(__file__).parents[2] / "sql" / "README.md").read_text()
+
+
+async def test_the_guides_examples_run_as_written(fleet: Fleet) -> None:
+    section = GUIDE.partition("\n## Python files and backfills\n")[2].partition("\n## ")[0]
+    examples = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    fleet.write(
+        "tenant/0002_more.sql",
+        "ALTER TABLE notes ADD title text, ADD slug text; "
+        "INSERT INTO notes (body, title) VALUES ('Q &amp; A', 'First Note'), ('plain', 'Second');"
+        "CREATE TABLE seats (row text, number int, label text, PRIMARY KEY (row, number)); "
+        "INSERT INTO seats SELECT chr(65 + n % 9), n FROM generate_series(1, 1200) AS n;",
+    )
+    await fleet.add("acme")
+    (await fleet.up()).raise_for_failures()
+    for number, example in enumerate(examples, 3):
+        fleet.write(f"tenant/{number:04}_example.py", example)
+    assert (await fleet.up()).results[0].applied == ("0003", "0004", "0005")
+    assert await fleet.fetch("SELECT body, slug FROM t_acme.notes ORDER BY id") == [
+        ("Q & A", "first-note"),
+        ("plain", "second"),
+    ]
+    assert await fleet.fetch(
+        "SELECT count(*) FROM t_acme.seats WHERE label = row || '-' || number"
+    ) == [(1_200,)]
