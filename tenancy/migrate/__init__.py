@@ -27,13 +27,17 @@ from tenancy.migrate.report.outcomes import Outcome, Report, Result
 from tenancy.migrate.shape import snapshot as snapshot_file
 from tenancy.migrate.shape.snapshot import Snapshot
 from tenancy.migrate.upgrade import fresh
+from tenancy.migrate.upgrade.batches import Batch
 from tenancy.migrate.upgrade.lock import RunLockHeldError
+from tenancy.migrate.upgrade.python import Context
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 __all__ = [
+    "Batch",
+    "Context",
     "Files",
     "Migration",
     "Options",
