@@ -12,7 +12,9 @@ COMMANDS = {
     "plan": "look",
     "status": "look",
     "unlock": "unlock",
+    "new": "new",
     "snapshot": "snapshot",
+    "adopt": "adopt",
 }
 
 

@@ -10,7 +10,7 @@ from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Files
 from tenancy.migrate.fleet import waves
 from tenancy.migrate.fleet.options import Options
-from tenancy.migrate.ledger import runs, shapes, standings
+from tenancy.migrate.ledger import fingerprints, runs, standings
 from tenancy.migrate.ledger.records import OddShape
 from tenancy.migrate.plan import survey as surveys
 from tenancy.migrate.plan.steps import Survey
@@ -71,7 +71,7 @@ def _chosen(options: Options | None, tenants: Sequence[str] | None) -> Options:
 async def _shapes(conn: asyncpg.Connection) -> tuple[OddShape, ...]:
     # A catalog that is itself behind may not have the column.
     with contextlib.suppress(asyncpg.UndefinedColumnError):
-        return tuple(await shapes.odd(conn))
+        return tuple(await fingerprints.odd(conn))
     return ()
 
 

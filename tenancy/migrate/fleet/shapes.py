@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from tenancy.errors import MigrationError
-from tenancy.migrate.ledger import shapes
+from tenancy.migrate.ledger import fingerprints
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.shape.fingerprint import fingerprint
 
@@ -40,11 +40,11 @@ class Shapes:
             found = await fingerprint(conn, schema)
         except MigrationError:
             return ""
-        digest = await shapes.keep(conn, schema, version, found)
+        digest = await fingerprints.keep(conn, schema, version, found)
         if digest is None:
             return ""
         if digest not in self._usual:
-            self._usual[digest] = await shapes.usual(conn, schema, digest) or (found, 0)
+            self._usual[digest] = await fingerprints.usual(conn, schema, digest) or (found, 0)
         usual, others = self._usual[digest]
         if found == usual:
             self._usual[digest] = usual, others + 1
