@@ -83,7 +83,8 @@ async def test_status_tells_of_a_statement_in_doubt_and_of_a_backfill(fleet: Fle
     await fleet.execute(
         "INSERT INTO tenancy.steps (schema_oid, version, step, schema_name, statement) "
         "SELECT 't_acme'::regnamespace, '0002', 3, 't_acme', 'x';"
-        "INSERT INTO tenancy.backfills (schema_oid, version, name, schema_name, columns, done, total) "
+        "INSERT INTO tenancy.backfills "
+        "(schema_oid, version, name, schema_name, columns, done, total) "
         "SELECT 't_acme'::regnamespace, '0002', 'emails', 't_acme', '{}', 1200, 9000"
     )
     done = await fleet.asked("status")
