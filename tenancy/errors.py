@@ -467,6 +467,15 @@ class MigrationRefusedError(MigrationError):
     exit_code = 6
 
 
+class MigrationsPendingError(MigrationError):
+    """The database is behind the files of this process, which was told to wait."""
+
+    code = "migrations_pending"
+    status = 503
+    title = "The service is not ready."
+    exit_code = 5
+
+
 class EmbeddedServerError(TenancyError):
     """The embedded PostgreSQL cannot be started, reached or stopped."""
 

@@ -26,6 +26,7 @@ class Exit(IntEnum):
     PENDING = 5
     REFUSED = 6
     LEAK = 7
+    STOPPED = 7  # a migration, by its rule for failures
     UNCHECKED = 8
     LOCKED = 75  # EX_TEMPFAIL, sysexits.h
 

@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from quart import Quart
 
-from tenancy import preflight, resolvers, scope, tenant
+from tenancy import preflight, resolvers, scope, startup, tenant
 from tenancy import settings as settings_module
 from tenancy.errors import (
     MisdirectedHostError,
@@ -106,9 +106,12 @@ class Tenancy(Marks, Jobs):
         Raises:
             DatabaseUnavailableError: the server does not answer.
             DatabaseSetupError: it is not set up; the message says what to run.
+            MigrationsPendingError: TENANCY_MIGRATIONS says to wait, and nobody has migrated.
+            MigrationError: it says to apply them, and that failed.
         """
         pool = await Pool.open(self.settings, self._connection_init)
         try:
+            await startup.bring_up(pool, self.settings)
             async with pool.connection() as conn:
                 await preflight.check(conn, self.settings)
             registry = Registry(pool, self.settings, self._serves)

@@ -1,7 +1,7 @@
 """Names of schemas, roles, slugs and domains: checked first, then quoted.
 
-`quoted`, `quoted_login` and `literal` are the only makers of SQL text from values; a grep for them
-lists all of it.
+`quoted`, `quoted_login`, `literal` and `constant` are the only makers of SQL text from values; a
+grep for them lists all of it.
 """
 
 import re
@@ -70,6 +70,13 @@ def literal(text: str) -> str:
             f"{text!r} holds a character that no value of tenancy's may hold"
         )
     return "'" + text.replace("'", "''") + "'"
+
+
+def constant(text: str) -> str:
+    """Return *text*, which we did not choose, as an SQL string constant."""
+    if "\0" in text:
+        raise InvalidIdentifierError("a NUL, which no text in the database may hold")
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def slug(text: str) -> str:

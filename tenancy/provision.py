@@ -15,7 +15,6 @@ from tenancy.errors import (
     DatabaseSetupError,
     DomainTakenError,
     InvalidDomainError,
-    MigrationRefusedError,
     SlugTakenError,
     UnknownTenantError,
 )
@@ -134,7 +133,7 @@ class Administrator:
             _log.warning("the tenant has no tables: no file is in tenant/ of TENANCY_SQL_DIR")
         try:
             async with self._conn.transaction():
-                await self._refuse_unless_current(files)
+                await migrate.refuse_unless_current(self._conn, self._settings, files)
                 await self._rights.open_catalog()
                 schema = identifiers.schema_name(slug)
                 await self._register(slug, schema, names)
@@ -231,13 +230,6 @@ class Administrator:
                     f"{name!r} is at or below the base domain {base}, where slugs decide"
                 )
         return name
-
-    async def _refuse_unless_current(self, files: migrate.Files) -> None:
-        behind = await migrate.stages_behind(self._conn, self._settings, files)
-        if behind:
-            raise MigrationRefusedError(
-                f"{' and '.join(behind)} migrations are pending: run `python -m tenancy.migrate`"
-            )
 
     async def _register(self, slug: str, schema: str, domains: Sequence[str]) -> None:
         try:

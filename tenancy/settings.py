@@ -55,6 +55,14 @@ class Pooler(StrEnum):
     TRANSACTION = "transaction"
 
 
+class AtStart(StrEnum):
+    """What a process does about pending migrations before it serves."""
+
+    NONE = "none"  # serves; TENANCY_VERSIONS keeps out whom it cannot serve
+    WAIT = "wait"
+    APPLY = "apply"
+
+
 class Settings(BaseSettings):
     """All of a deployment's choices; see `load`."""
 
@@ -201,6 +209,15 @@ class Settings(BaseSettings):
         default=None,
         description="Checkpoints that this build serves, such as >=0007 or >=0007,<=0009; tenants "
         "at others are answered 503. Unset: all.",
+    )
+    migrations: AtStart = Field(
+        default=AtStart.NONE,
+        description="What a process does about pending migrations before it serves: none, wait for "
+        "them, or apply them by itself.",
+    )
+    migrations_wait_seconds: Seconds = Field(
+        default=600,
+        description="How long it waits; then it serves with those tenants behind that are.",
     )
     envelope_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),

@@ -7,6 +7,12 @@ ALTER TABLE tenancy.runs
     ADD COLUMN options jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'),
     -- Of all files of all stages: only who has the same files can join a run.
     ADD COLUMN digest text,
+    -- The wave that is open: who has joined the run goes no further. 0 is the canary.
+    ADD COLUMN wave integer,
+    -- The server process that holds the run's lock.
+    ADD COLUMN server_process integer,
+    -- The run that this one goes on with.
+    ADD COLUMN resumes uuid REFERENCES tenancy.runs,
     DROP CONSTRAINT runs_outcome_check,
     ADD CONSTRAINT runs_outcome_check
         CHECK (outcome IN ('current', 'failed', 'refused', 'interrupted', 'stopped'));
@@ -51,7 +57,8 @@ CREATE TABLE tenancy.backfills (
     version     text NOT NULL,
     name        text NOT NULL,
     schema_name text NOT NULL,
-    cursor      jsonb,
+    columns     text[] NOT NULL,           -- the table, and the key that it goes along
+    cursor      jsonb,                     -- the key it came to; null: not begun
     done        bigint NOT NULL DEFAULT 0, -- rows
     total       bigint,                    -- rows, estimated; null: unknown
     finished_at timestamptz,

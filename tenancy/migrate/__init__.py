@@ -3,31 +3,44 @@
 ``python -m tenancy.migrate`` is its command; these are its functions.
 """
 
+import logging
 from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
 
-from tenancy.errors import MigrationError
+from tenancy.errors import MigrationError, MigrationRefusedError
 from tenancy.migrate.files.folder import load_all as load
-from tenancy.migrate.files.folder import packaged_sql_folder
+from tenancy.migrate.files.folder import packaged_sql_folder, sql_folder
 from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.migrate.fleet.look import plan, status
+from tenancy.migrate.fleet.options import Options
+from tenancy.migrate.fleet.run import resume
 from tenancy.migrate.fleet.run import up as migrate
 from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.origin import snapshot as snapshots
 from tenancy.migrate.plan import survey as surveys
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Survey
 from tenancy.migrate.report.outcomes import Outcome, Report, Result
-from tenancy.migrate.upgrade import runner
+from tenancy.migrate.shape import snapshot as snapshot_file
+from tenancy.migrate.shape.snapshot import Snapshot
+from tenancy.migrate.upgrade import fresh
+from tenancy.migrate.upgrade.lock import RunLockHeldError
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "Files",
     "Migration",
+    "Options",
     "Outcome",
     "Report",
     "Result",
+    "RunLockHeldError",
+    "Snapshot",
     "Stage",
     "Survey",
     "apply_all",
@@ -35,27 +48,12 @@ __all__ = [
     "migrate",
     "packaged_sql_folder",
     "plan",
+    "refuse_unless_current",
+    "resume",
+    "snapshot",
     "stages_behind",
     "status",
 ]
-
-
-async def plan(settings: Settings, *, tenants: Sequence[str] = ()) -> Survey:
-    """Return what is behind, and what `migrate` would do about it; changes nothing.
-
-    Raises:
-        MigrationFileError: a file is refused.
-        UnknownTenantError: no tenant has one of the slugs in *tenants*.
-        DatabaseUnavailableError, DatabaseSetupError, SettingsError: as `migrate`.
-    """
-    files = load(settings)
-    async with Session(settings) as session:
-        return await session.query(
-            lambda conn: surveys.survey(conn, files, settings.shared_schema, tenants)
-        )
-
-
-status = plan  # one survey answers both: what is pending, and who is behind and why
 
 
 async def stages_behind(
@@ -77,6 +75,18 @@ async def stages_behind(
     return tuple(stage for stage in stages if stage in late)
 
 
+async def refuse_unless_current(conn: asyncpg.Connection, settings: Settings, files: Files) -> None:
+    """Pass if the catalog and the shared schema have all their files.
+
+    Raises:
+        MigrationRefusedError: one of them has not.
+    """
+    if behind := await stages_behind(conn, settings, files):
+        raise MigrationRefusedError(
+            f"{' and '.join(behind)} migrations are pending: run `python -m tenancy.migrate`"
+        )
+
+
 async def apply_all(
     conn: asyncpg.Connection,
     settings: Settings,
@@ -86,13 +96,57 @@ async def apply_all(
 ) -> None:
     """Apply *migrations* to the new schema *schema*, in the open transaction of *conn*.
 
-    The path stays the schema's until that transaction ends: deferred triggers run at COMMIT.
+    Where there is a snapshot that fits them, it stands for the files it was made of. The path stays
+    the schema's until that transaction ends: deferred triggers run at COMMIT.
 
     Raises:
         MigrationError: a statement failed, with its place and SQLSTATE; roll back.
+        MigrationFileError: the snapshot was edited.
     """
     found = await checkpoints.schema(conn, schema)
     if found is None:
         raise MigrationError(f"the schema {schema} does not exist: create it first")
-    for migration in migrations:
-        await runner.apply(conn, found, migration, run_id, shared=settings.shared_schema)
+    await fresh.fill(
+        *(conn, found, tuple(migrations), run_id),
+        shared=settings.shared_schema,
+        snapshot=await _fitting(conn, settings, tuple(migrations)),
+    )
+
+
+async def snapshot(
+    settings: Settings, *, with_seeds: bool = True, frozen: bool = False
+) -> Snapshot:
+    """Return a new snapshot of all files of tenants, proved against them; writes nothing.
+
+    Args:
+        settings: where the database and the files are.
+        with_seeds: take along the rows that the files insert; else refuse where there are any.
+        frozen: give every tenant this run's values where they differ from run to run.
+
+    Raises:
+        MigrationRefusedError: the catalog or the shared schema is behind, or as
+            `origin.snapshot.made`.
+        MigrationError, DatabaseSetupError: likewise.
+    """
+    files = load(settings)
+    async with Session(settings) as session:
+        await session.query(lambda conn: refuse_unless_current(conn, settings, files))
+    return await snapshots.made(settings, files, with_seeds=with_seeds, frozen=frozen)
+
+
+async def _fitting(
+    conn: asyncpg.Connection, settings: Settings, migrations: tuple[Migration, ...]
+) -> Snapshot | None:
+    found = snapshot_file.read(sql_folder(settings))
+    if found is None:
+        return None
+    world = await snapshots.world(conn, settings.shared_schema)
+    reason = found.misfit(migrations, world, conn.get_server_version().major)
+    if reason:
+        _log.warning(
+            "%s is passed over, all files are applied instead: %s; "
+            "make it again with `python -m tenancy.migrate snapshot`",
+            snapshot_file.LABEL,
+            reason,
+        )
+    return None if reason else found

@@ -55,11 +55,14 @@ async def test_every_tenant_gets_every_file_once(fleet: Fleet) -> None:
 
 
 async def test_a_run_is_recorded_with_how_it_ended(fleet: Fleet) -> None:
+    await fleet.add("acme")
     report = await fleet.up()
     rows = await fleet.fetch(
-        "SELECT outcome, finished_at >= started_at FROM tenancy.runs WHERE id = $1", report.run_id
+        "SELECT command, outcome, finished_at >= started_at, digest FROM tenancy.runs "
+        "WHERE id = $1",
+        report.run_id,
     )
-    assert rows == [("current", True)]
+    assert rows == [("up", "current", True, fleet.files.digest)]
 
 
 async def test_suspended_tenants_are_migrated_and_half_made_ones_are_not(fleet: Fleet) -> None:

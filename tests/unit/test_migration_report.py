@@ -48,6 +48,7 @@ REFUSED = _result("c", Outcome.REFUSED, reason="tenant/1_a.sql: changed")
         ([_result("b", Outcome.CURRENT)], Ending.CURRENT, 0),
         ([APPLIED, _failed("b")], Ending.FAILED, 3),
         ([REFUSED, _failed("b"), APPLIED], Ending.REFUSED, 6),
+        ([APPLIED, _result("b", Outcome.NEEDS_DECISION)], Ending.FAILED, 3),
     ],
 )
 def test_what_asks_for_a_person_decides_the_exit_code(
@@ -60,6 +61,26 @@ def test_what_asks_for_a_person_decides_the_exit_code(
 def test_an_interrupted_run_ends_with_the_signal() -> None:
     report = _report(_failed("b"), interrupted=True)
     assert [report.exit_code(), report.exit_code(15), report.exit_code(2)] == [143, 143, 130]
+
+
+def test_a_run_that_leaves_schemas_behind_has_failed() -> None:
+    assert _report(APPLIED, left=1).ending is Ending.FAILED
+
+
+def test_a_stopped_run_ends_with_7_and_says_why() -> None:
+    report = _report(_failed("b"), stopped="the canary failed", left=9)
+    assert (report.ending, report.exit_code()) == (Ending.STOPPED, 7)
+    assert list(output.report_lines(report))[-1] == (
+        "stopped, the canary failed: 1 failed, 9 left (1.5 s)"
+    )
+
+
+def test_another_shape_is_a_failure_only_where_shapes_are_strict() -> None:
+    odd = _result("a", Outcome.APPLIED, shape="shape differs from 2 others")
+    assert _report(odd).exit_code() == 0
+    assert _report(odd, strict_shape=True).exit_code() == 3
+    with pytest.raises(MigrationError, match=r"a \(t_a\): shape differs from 2 others"):
+        _report(odd, strict_shape=True).raise_for_failures()
 
 
 def test_failures_can_be_raised() -> None:
@@ -117,6 +138,7 @@ def test_a_report_as_json() -> None:
         "ahead": 0,
         "gone": 0,
         "failed": 1,
+        "needs-decision": 0,
         "refused": 1,
         "left": 4,
         "seconds": 1.5,

@@ -15,8 +15,8 @@ from tenancy.migrate.commands.common import (
     stopping,
     tenants_option,
 )
+from tenancy.migrate.fleet.options import GRACE_SECONDS, PARALLEL
 from tenancy.migrate.fleet.progress import Bars
-from tenancy.migrate.fleet.run import GRACE_SECONDS, PARALLEL
 from tenancy.migrate.report import output
 from tenancy.migrate.report.outcomes import Report, Result
 from tenancy.settings import Settings

@@ -3,8 +3,8 @@
 import bisect
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,20 @@ class Migration:
     checksum: str
     previous: str
     written: Written = field(repr=False, compare=False)
+
+    @classmethod
+    def of(  # noqa: PLR0913, PLR0917 - a record's values
+        cls, stage: Stage, version: str, name: str, checksum: str, previous: str, up: Part
+    ) -> Self:
+        """Return a migration of nobody's folder, which does what *up* does."""
+        written = Written(up.source, None, free=False, path=None, reading=Reading)
+        return cls(stage, version, name, checksum, previous, written).doing(up)
+
+    def doing(self, up: Part) -> Self:
+        """Return this migration with *up* as what goes up, whatever its file says."""
+        other = replace(self)
+        vars(other)["_up"] = up
+        return other
 
     @property
     def label(self) -> str:
@@ -162,16 +176,15 @@ class Files(NamedTuple):
             " ".join(target(self.of(stage)) for stage in Stage).encode()
         ).hexdigest()
 
-    def check(self, above: Mapping[Stage, str]) -> None:
-        """Pass if every file can be run whose version is *above* that of its stage.
+    def check(self) -> None:
+        """Pass if every file can be run.
 
         Raises:
             MigrationFileError: one cannot.
         """
         for stage in Stage:
             for migration in self.of(stage):
-                if migration.version > above.get(stage, ""):
-                    migration.check()
+                migration.check()
 
     def until(self, version: str) -> Self:
         """Return these files without those of the tenant stage that come after *version*.

@@ -1,50 +1,45 @@
-"""A whole run: catalog, then the shared schema, then every tenant, many at a time."""
+"""Runs, as they are begun: all that is pending, what an earlier run left, somebody else's run."""
 
 import asyncio
-import contextlib
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from time import monotonic
-from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from tenancy.identifiers import CATALOG_SCHEMA
+from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.folder import load_all
-from tenancy.migrate.files.model import Files, Stage
-from tenancy.migrate.fleet.crew import until_done
-from tenancy.migrate.ledger import checkpoints, runs
-from tenancy.migrate.ledger.records import Failure, SchemaRef
-from tenancy.migrate.plan.chain import Position, Verdict
-from tenancy.migrate.plan.steps import Step, Survey
-from tenancy.migrate.plan.survey import behind, refuse_changed, survey
-from tenancy.migrate.report.outcomes import Ending, Outcome, Report, Result
-from tenancy.migrate.upgrade import lock
-from tenancy.migrate.upgrade.catalog import make_catalog, make_shared
-from tenancy.migrate.upgrade.lock import LockHeldError
-from tenancy.migrate.upgrade.runner import Upgrade
-from tenancy.migrate.upgrade.script import MigrationFailedError
+from tenancy.migrate.fleet.brake import Brake
+from tenancy.migrate.fleet.context import Context
+from tenancy.migrate.fleet.control import Control
+from tenancy.migrate.fleet.crew import crew
+from tenancy.migrate.fleet.joiner import Joiner
+from tenancy.migrate.fleet.leader import Leader
+from tenancy.migrate.fleet.options import Options
+from tenancy.migrate.fleet.tally import Observe, Tally, Watch
+from tenancy.migrate.fleet.upgrading import unworkable
+from tenancy.migrate.ledger import checkpoints, runs, work
+from tenancy.migrate.ledger.runs import Run
+from tenancy.migrate.plan.chain import Verdict
+from tenancy.migrate.plan.steps import Survey
+from tenancy.migrate.report.outcomes import Report
+from tenancy.migrate.upgrade.lock import RunLockHeldError
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
-PARALLEL = 4
-GRACE_SECONDS = 30.0
-LAST_WORDS_SECONDS = 2.0
 
-Read = TypeVar("Read")
-Watch = Callable[[Result, int], None]
-
-
-async def up(  # noqa: PLR0913 - the options of the command, by name
+async def up(  # noqa: PLR0913 - what the options are made of, by name
     settings: Settings,
+    options: Options | None = None,
     *,
-    parallel: int = PARALLEL,
-    tenants: Sequence[str] = (),
-    grace_seconds: float = GRACE_SECONDS,
+    parallel: int | None = None,
+    tenants: Sequence[str] | None = None,
+    grace_seconds: float | None = None,
     stop: asyncio.Event | None = None,
     watch: Watch | None = None,
+    observe: Observe | None = None,
 ) -> Report:
     """Bring every schema to what the files say; one that fails does not stop the others.
 
@@ -52,195 +47,117 @@ async def up(  # noqa: PLR0913 - the options of the command, by name
 
     Args:
         settings: where the database and the files are.
-        parallel: tenants at a time, each on a connection of its own.
-        tenants: slugs; the catalog and the shared schema are brought up besides. Empty: all.
-        grace_seconds: how long those under way may go on after *stop*.
+        options: how; see `Options`.
+        parallel: instead of that of *options*.
+        tenants: instead of those of *options*.
+        grace_seconds: instead of those of *options*.
         stop: set it to begin no more schemas; the report is then interrupted.
         watch: called with each result, and with how many schemas are known to be left.
+        observe: called with each event of the run (``tenancy.migrate.report.events``).
 
     Raises:
+        InvalidOptionsError: an option cannot be followed.
         MigrationFileError: a file is refused; the database was not touched.
-        MigrationRefusedError: a file was changed after it was applied; nothing was applied.
-        RunLockHeldError: another run is migrating this database.
-        UnknownTenantError: no tenant has one of the slugs.
+        MigrationRefusedError: a file was changed after it was applied; nothing was applied. Or the
+            run that was to be joined has other files.
+        RunLockHeldError: another run is migrating this database, and is not to be joined.
+        UnknownTenantError: the options mean a tenant that is not there, or none.
+        UnknownVersionError: no file has the version that is the target.
         DatabaseUnavailableError, DatabaseSetupError, SettingsError: it cannot be reached or used.
     """
+    given = {"parallel": parallel, "tenants": tenants, "grace_seconds": grace_seconds}
+    named = {name: value for name, value in given.items() if value is not None}
+    options = replace(options or Options(), **named)  # type: ignore[arg-type]
+    started = monotonic()
+    async with _context(settings, options, stop, Tally(watch, observe)) as context:
+        found = await context.survey()
+        if _nothing_pending(found):
+            return _nothing(context, found, started)
+        try:
+            await context.control.lead()
+        except RunLockHeldError:
+            if not options.join:
+                raise
+            return await Joiner(context).go()
+        return await Leader(context).go(await context.survey())
+
+
+async def resume(
+    settings: Settings,
+    run_id: UUID | None = None,
+    *,
+    stop: asyncio.Event | None = None,
+    watch: Watch | None = None,
+    observe: Observe | None = None,
+) -> Report:
+    """Go on with a run that was killed, interrupted or stopped: its options, its order, its waves.
+
+    Args:
+        settings: where the database and the files are.
+        run_id: which run; None: the last one that is unfinished.
+        stop: as `up`.
+        watch: as `up`.
+        observe: as `up`.
+
+    Raises:
+        MigrationRefusedError: there is no such run, or its files were others.
+        MigrationError: as `up`.
+    """
+    tally = Tally(watch, observe)
+    async with _context(settings, Options(), stop, tally) as context:
+        await context.control.lead()
+        run = await context.control.read(lambda conn: _unfinished(conn, run_id))
+        if run.digest != context.files.digest:
+            raise MigrationRefusedError(
+                f"the files have changed since run {run.id}, whose order goes with them: "
+                "begin a new one with `up`, which does what is pending"
+            )
+        context.options = replace(Options.from_json(run.options), join=False)
+        stored = await context.control.read(lambda conn: work.of_run(conn, run.id))
+        return await Leader(context, "resume", run.id).go(await context.pending(), stored)
+
+
+@asynccontextmanager
+async def _context(
+    settings: Settings, options: Options, stop: asyncio.Event | None, tally: Tally
+) -> AsyncIterator[Context]:
+    """Yield what a run needs; its connections are closed with the block."""
     files = load_all(settings)
-    async with Session(settings) as control:
-        run = _Run(settings, files, control, tuple(tenants), parallel, grace_seconds)
-        run.stop = stop or run.stop
-        run.watch = watch or run.watch
-        return await run.go()
+    brake = Brake(stop)
+    async with Session(settings) as session, brake.listening():
+        control = Control(session, brake)
+        async with control.watched(), crew(settings, brake) as workers:
+            yield Context(settings, files, options, control, brake, tally, workers)
 
 
-@dataclass(slots=True)
-class _Run:
-    """One run. Its control connection holds the lock and reads the fleet; workers do the rest."""
-
-    settings: Settings
-    files: Files
-    control: Session
-    slugs: tuple[str, ...]
-    parallel: int
-    grace_seconds: float
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    watch: Watch = field(default=lambda _result, _left: None)
-    run_id: UUID | None = None
-    results: list[Result] = field(default_factory=list)
-    left: int = 0
-    locked: asyncpg.Connection | None = None
-
-    async def go(self) -> Report:
-        started = monotonic()
-        found = await self._survey()
-        refuse_changed(found)
-        await self._make_schemas(found)
-        run_id = self.run_id = await self._read(runs.start_run)
-        try:
-            await self._stages()
-            report = await self._report(run_id, started)
-        except BaseException as error:
-            cancelled = isinstance(error, asyncio.CancelledError)
-            await self._last_words(run_id, Ending.INTERRUPTED if cancelled else Ending.FAILED)
-            raise
-        await self._read(lambda conn: runs.finish_run(conn, run_id, report.ending))
-        return report
-
-    async def _read(self, operation: Callable[[asyncpg.Connection], Awaitable[Read]]) -> Read:
-        """Run *operation* under the run's lock, which a lost connection has lost too."""
-
-        async def locked(conn: asyncpg.Connection) -> Read:
-            if conn is not self.locked:
-                await lock.take_run(conn)
-                self.locked = conn
-            return await operation(conn)
-
-        return await self.control.query(locked)
-
-    async def _survey(self) -> Survey:
-        shared = self.settings.shared_schema
-        return await self._read(lambda conn: survey(conn, self.files, shared, self.slugs))
-
-    async def _make_schemas(self, found: Survey) -> None:
-        started = monotonic()
-        shared = self.settings.shared_schema
-        async with Session(self.settings) as session:
-            if found.empty:
-                versions = tuple(await make_catalog(session, self.files.catalog))
-                outcome = Outcome.APPLIED if versions else Outcome.CURRENT
-                seconds = monotonic() - started
-                self._note(
-                    Result(Stage.CATALOG, CATALOG_SCHEMA, None, outcome, versions, seconds=seconds)
-                )
-            if await self._read(lambda conn: checkpoints.schema(conn, shared)) is None:
-                await make_shared(session, shared)
-
-    async def _stages(self) -> None:
-        for stage in Stage:
-            await self._stage(stage)
-            if any(result.faulty for result in self.results) and stage is not Stage.TENANT:
-                return  # what comes after is built on it
-
-    async def _stage(self, stage: Stage) -> None:
-        """Bring up the schemas of *stage*, and those that appear meanwhile, each one once."""
-        seen: set[tuple[str, int | None]] = set()
-        while not self.stop.is_set():
-            fresh = [step for step in await self._behind(stage) if step.standing.key not in seen]
-            if not fresh:
-                return
-            seen.update(step.standing.key for step in fresh)
-            self.left = len(fresh)
-            for step in fresh:
-                if not _is_workable(step):
-                    self._note(_unworkable(step))
-            queue = deque(step for step in fresh if _is_workable(step))
-            hands = min(self.parallel, len(queue))
-            work = [self._worker(queue) for _ in range(hands)]
-            await until_done(work, self.stop, self.grace_seconds)
-
-    async def _behind(self, stage: Stage) -> list[Step]:
-        shared = self.settings.shared_schema
-        return await self._read(lambda conn: behind(conn, self.files, stage, shared, self.slugs))
-
-    async def _worker(self, queue: deque[Step]) -> None:
-        async with Session(self.settings) as session:
-            while queue and not self.stop.is_set():
-                self._note(await self._upgraded(session, queue.popleft()))
-                await session.recycle()
-
-    async def _upgraded(self, session: Session, step: Step) -> Result:
-        started = monotonic()
-        stage, shared = step.standing.stage, self.settings.shared_schema
-        schema = SchemaRef(step.standing.oid or 0, step.standing.name)  # workable: it has one
-        upgrade = Upgrade(session, schema, self.files.of(stage), self.run_id, shared=shared)
-        failure: Failure | None = None
-        try:
-            position = await upgrade.run()
-            outcome, reason = _outcome(position, upgrade.applied), position.reason
-        except (MigrationFailedError, LockHeldError) as error:
-            failure = _failure(error, step)
-            outcome, reason = await self._failed(session, schema, failure), ""
-        return Result(
-            stage,
-            schema.name,
-            step.standing.tenant,
-            outcome,
-            tuple(upgrade.applied),
-            failure if outcome is Outcome.FAILED else None,
-            reason,
-            monotonic() - started,
-        )
-
-    async def _failed(self, session: Session, schema: SchemaRef, failure: Failure) -> Outcome:
-        if await session.query(lambda conn: checkpoints.schema(conn, schema.name)) != schema:
-            return Outcome.GONE
-        await session.query(lambda conn: runs.fail(conn, schema, failure, self.run_id))
-        return Outcome.FAILED
-
-    def _note(self, result: Result) -> None:
-        self.results.append(result)
-        self.left = max(0, self.left - 1)
-        self.watch(result, self.left)
-
-    async def _report(self, run_id: UUID, started: float) -> Report:
-        interrupted = self.stop.is_set()
-        left = 0
-        if interrupted or any(result.faulty for result in self.results):
-            tried = {(result.stage, result.schema) for result in self.results}
-            pending = (await self._survey()).of(Verdict.BEHIND)
-            left = sum((step.standing.stage, step.standing.name) not in tried for step in pending)
-        seconds = monotonic() - started
-        return Report(run_id, tuple(self.results), seconds, left, interrupted=interrupted)
-
-    async def _last_words(self, run_id: UUID, ending: Ending) -> None:
-        with contextlib.suppress(Exception):  # what ended the run matters more
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
-                await self._read(lambda conn: runs.finish_run(conn, run_id, ending))
+def _nothing_pending(found: Survey) -> bool:
+    ahead = all(step.position.verdict is Verdict.AHEAD for step in found.steps)
+    return ahead and not found.empty and not found.lacks_shared
 
 
-def _is_workable(step: Step) -> bool:
-    return step.standing.oid is not None and step.position.verdict is Verdict.BEHIND
+def _nothing(context: Context, found: Survey, started: float) -> Report:
+    """Return the report of a run that was none: it changes nothing, not even the ledger."""
+    for step in found.steps:
+        context.tally.note(unworkable(step))
+    return Report(None, tuple(context.tally.results), monotonic() - started)
 
 
-def _unworkable(step: Step) -> Result:
-    standing, position = step.standing, step.position
-    name = (standing.stage, standing.name, standing.tenant)
-    if standing.oid is None:
-        reason = "the schema does not exist: delete the tenant, or restore it"
-        return Result(*name, Outcome.FAILED, reason=reason)
-    return Result(*name, _outcome(position, []), reason=position.reason)
+async def _unfinished(conn: asyncpg.Connection, run_id: UUID | None) -> Run:
+    """Return the run to go on with.
 
-
-def _outcome(position: Position, applied: Sequence[str]) -> Outcome:
-    if position.verdict.refused:
-        return Outcome.REFUSED
-    if applied:
-        return Outcome.APPLIED
-    return Outcome.AHEAD if position.verdict is Verdict.AHEAD else Outcome.CURRENT
-
-
-def _failure(error: MigrationFailedError | LockHeldError, step: Step) -> Failure:
-    if isinstance(error, MigrationFailedError):
-        return error.failure
-    first = step.position.pending[0]
-    return Failure(first.version, first.source.label, str(error))
+    Raises:
+        MigrationRefusedError: there is none.
+    """
+    if not await checkpoints.exists(conn):
+        raise MigrationRefusedError("there is nothing to resume: nothing was applied yet")
+    if run_id is None:
+        found = await runs.last_unfinished(conn)
+        words = "there is nothing to resume: the last run came to its end"
+    else:
+        found = await runs.read_run(conn, run_id)
+        words = f"there is no run {run_id}: `status` names the last one"
+    if found is None:
+        raise MigrationRefusedError(words)
+    if found.outcome not in {None, "interrupted", "stopped"}:
+        raise MigrationRefusedError(f"run {found.id} came to its end: it is {found.outcome}")
+    return found

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from tenancy.migrate.files.model import Stage, chained
 
@@ -69,6 +70,7 @@ class Failure:
         place: ``<stage>/<file>:<line>:<column>``.
         at: when; None where the ledger has not been told.
         raised: whether the message is the file's own, from RAISE or ASSERT, and may hold anything.
+        run_id: of the run in which; None where the ledger has not been told.
     """
 
     version: str
@@ -77,6 +79,7 @@ class Failure:
     sqlstate: str | None = None
     at: datetime | None = None
     raised: bool = False
+    run_id: UUID | None = None
 
     def __str__(self) -> str:
         sqlstate = f" [{self.sqlstate}]" if self.sqlstate else ""

@@ -1,18 +1,26 @@
 """Who is behind, since when and why: one query for the whole fleet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
+from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate.files.model import Stage
 from tenancy.migrate.ledger.records import Failure, Standing
+from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 
-# Every name is qualified: these run under an empty path, and under a tenant's.
+# Every name is qualified: these run under an empty path, and under a tenant's. No column that came
+# after 0003 is named, for a catalog that is itself behind is asked too.
 _BEHIND = """
-    SELECT w.slug, w.schema_name, n.oid AS schema_oid, c.version, coalesce(c.digest, '') AS digest,
-           coalesce(c.updated_at, w.created_at) AS since,
-           f.version AS failed_version, f.sqlstate, f.place, f.message, f.failed_at
-    FROM ({wanted}) AS w (slug, schema_name, state, created_at)
+    SELECT w.stage, w.slug, w.schema_name, n.oid AS schema_oid, c.version,
+           coalesce(c.digest, '') AS digest, coalesce(c.updated_at, w.created_at) AS since,
+           f.version AS failed_version, f.sqlstate, f.place, f.message, f.failed_at, f.run_id
+    FROM (
+        SELECT s.stage, NULL, s.name, NULL, NULL, NULL
+        FROM (VALUES ('catalog', $1::text), ('shared', $2::text)) AS s (stage, name)
+        UNION ALL
+        SELECT 'tenant', slug, schema_name, state, settings, created_at FROM tenancy.tenants
+    ) AS w (stage, slug, schema_name, state, settings, created_at)
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name::name
     LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = n.oid
     LEFT JOIN LATERAL (
@@ -20,35 +28,56 @@ _BEHIND = """
         WHERE x.schema_oid = n.oid AND (c.updated_at IS NULL OR x.failed_at > c.updated_at)
         ORDER BY x.failed_at DESC LIMIT 1
     ) AS f ON true
-    WHERE coalesce(c.digest, '') <> $1
-      AND (n.oid IS NOT NULL OR coalesce(w.state, '') NOT IN ('provisioning', 'deleting'))
+    WHERE CASE w.stage
+              WHEN 'catalog' THEN coalesce(c.digest, '') <> ALL ($3::text[])
+              WHEN 'shared' THEN coalesce(c.digest, '') <> ALL ($4::text[]) OR n.oid IS NULL
+              ELSE coalesce(c.digest, '') <> ALL ($5::text[]) AND {selected}
+                   AND (n.oid IS NOT NULL OR w.state NOT IN ('provisioning', 'deleting'))
+          END
+      AND w.stage = ANY ($6::text[]) AND ($7::oid[] IS NULL OR n.oid = ANY ($7))
     ORDER BY f.failed_at NULLS FIRST, w.slug
 """
-_TENANTS = """
-    SELECT slug, schema_name, state, created_at FROM tenancy.tenants
-    WHERE $2::text[] IS NULL OR slug = ANY ($2)
-"""
-_ONE_SCHEMA = "VALUES (NULL, $2::text, NULL, NULL::timestamptz)"
 
 
-async def schema_behind(
-    conn: asyncpg.Connection, stage: Stage, name: str, target: str
+async def behind(
+    conn: asyncpg.Connection,
+    done: Mapping[Stage, Sequence[str]],
+    shared: str,
+    selection: Selection = EVERYTHING,
+    *,
+    oids: Sequence[int] | None = None,
 ) -> list[Standing]:
-    """Return the standing of the schema *name* if its digest is not *target*."""
-    rows = await conn.fetch(_BEHIND.format(wanted=_ONE_SCHEMA), target, name)
-    return [_standing(row, stage) for row in rows]
+    """Return the schemas that are not done, in order of their stages; those that failed last.
 
+    The shared schema is among them where it does not exist. A tenant that is being made or deleted
+    and has no schema is passed over.
 
-async def tenants_behind(
-    conn: asyncpg.Connection, target: str, slugs: Sequence[str] = ()
-) -> list[Standing]:
-    """Return the tenants whose digest is not *target*, those whose last attempt failed last.
-
-    A tenant that is being made or deleted and has no schema is passed over; so are those not among
-    *slugs*, where any are given.
+    *done* are, for each stage that is asked for, the digests of schemas that are. With *oids* only
+    those schemas are asked for.
     """
-    rows = await conn.fetch(_BEHIND.format(wanted=_TENANTS), target, list(slugs) or None)
-    return [_standing(row, Stage.TENANT) for row in rows]
+    arguments: list[object] = [
+        CATALOG_SCHEMA,
+        shared,
+        *(list(done.get(stage, ())) for stage in Stage),
+        list(done),
+        None if oids is None else list(oids),
+    ]
+    rows = await conn.fetch(_BEHIND.format(selected=selection.conditions(arguments)), *arguments)
+    found = [_standing(row) for row in rows]
+    return [one for stage in Stage for one in found if one.stage is stage]
+
+
+async def selects(conn: asyncpg.Connection, selection: Selection) -> bool:
+    """Whether there is a tenant that *selection* means, wherever it stands."""
+    arguments: list[object] = []
+    asked = Selection(
+        selection.tenants, selection.exclude, selection.states, where=selection.where
+    ).conditions(arguments)
+    return bool(
+        await conn.fetchval(
+            f"SELECT EXISTS (SELECT FROM tenancy.tenants AS w WHERE {asked})", *arguments
+        )
+    )
 
 
 async def unknown_slugs(conn: asyncpg.Connection, slugs: Sequence[str]) -> list[str]:
@@ -67,14 +96,19 @@ async def versions(conn: asyncpg.Connection) -> list[tuple[Stage, str, int]]:
     return [(Stage(row["stage"]), row["version"], row["schemas"]) for row in rows]
 
 
-def _standing(row: asyncpg.Record, stage: Stage) -> Standing:
+def _standing(row: asyncpg.Record) -> Standing:
     failure = None
     if row["failed_at"] is not None:
         failure = Failure(
-            row["failed_version"], row["place"], row["message"], row["sqlstate"], row["failed_at"]
+            row["failed_version"],
+            row["place"],
+            row["message"],
+            row["sqlstate"],
+            row["failed_at"],
+            run_id=row["run_id"],
         )
     return Standing(
-        stage,
+        Stage(row["stage"]),
         row["schema_name"],
         row["schema_oid"],
         row["slug"],

@@ -22,12 +22,14 @@ class Survey:
     Attributes:
         empty: nothing was ever applied: there is no catalog, so no tenant either.
         steps: every schema that does not stand at the target, stage by stage.
-        versions: for each stage and version, how many schemas stand there.
+        versions: for each stage and version, how many schemas stand there; only of a status.
+        lacks_shared: there is no shared schema, not even an empty one.
     """
 
     empty: bool
     steps: tuple[Step, ...]
     versions: tuple[tuple[Stage, str, int], ...] = ()
+    lacks_shared: bool = False
 
     def of(self, *verdicts: Verdict) -> list[Step]:
         """Return the steps with one of *verdicts*."""

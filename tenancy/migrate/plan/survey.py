@@ -1,6 +1,7 @@
 """What is behind in a database; looks, and changes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import asyncpg
 
@@ -9,49 +10,50 @@ from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate.files.model import Files, Migration, Stage, target
 from tenancy.migrate.ledger import checkpoints, standings
 from tenancy.migrate.ledger.records import Standing
+from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.plan.steps import Step, Survey
 
 
 async def survey(
-    conn: asyncpg.Connection, files: Files, shared: str, slugs: Sequence[str] = ()
+    conn: asyncpg.Connection,
+    files: Files,
+    shared: str,
+    selection: Selection = EVERYTHING,
+    until: str | None = None,
 ) -> Survey:
-    """Return what is behind, of all tenants or of *slugs* alone.
+    """Return what is behind, of all tenants or of a *selection*; where nothing is, by one query.
+
+    *until* is the version at which tenants are to stand; None: the newest.
 
     Raises:
-        UnknownTenantError: no tenant has one of *slugs*.
-        MigrationFileError: a file that is pending, or that was never applied, is refused.
+        MigrationFileError: a file that is pending is refused. One that was applied everywhere is
+            not read again.
     """
-    empty = not await checkpoints.exists(conn)
-    unknown = list(slugs) if empty else await standings.unknown_slugs(conn, slugs)
-    if unknown:
-        raise UnknownTenantError(f"no tenant has the slug {', '.join(unknown)}")
-    if empty:
-        files.check({})
+    try:
+        found = await standings.behind(conn, _done(files, until), shared, selection)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return _of_nothing(files, shared)
-    steps = [step for stage in Stage for step in await behind(conn, files, stage, shared, slugs)]
-    versions = tuple(await standings.versions(conn))
-    # A file that was applied anywhere has been checked; a long history is not read for nothing.
-    files.check({stage: version for stage, version, _ in sorted(versions)})
-    return Survey(empty=False, steps=tuple(steps), versions=versions)
+    steps = await _steps(conn, files, found, until)
+    lacking = any(one.stage is Stage.SHARED and one.oid is None for one in found)
+    return Survey(empty=False, steps=tuple(steps), lacks_shared=lacking)
 
 
-async def behind(
-    conn: asyncpg.Connection, files: Files, stage: Stage, shared: str, slugs: Sequence[str] = ()
+async def behind(  # noqa: PLR0913 - which schemas, of which files
+    conn: asyncpg.Connection,
+    files: Files,
+    stage: Stage,
+    shared: str,
+    selection: Selection = EVERYTHING,
+    *,
+    until: str | None = None,
+    oids: Sequence[int] | None = None,
 ) -> list[Step]:
     """Return the schemas of *stage* that do not stand at the target; one query when none does."""
-    migrations = files.of(stage)
-    if stage is Stage.TENANT:
-        found = await standings.tenants_behind(conn, target(migrations), slugs)
-    else:
-        name = CATALOG_SCHEMA if stage is Stage.CATALOG else shared
-        found = await standings.schema_behind(conn, stage, name, target(migrations))
-    positions: dict[str, Position] = {}  # one digest is one history, whichever schema has it
-    for standing in found:
-        if standing.digest not in positions:
-            positions[standing.digest] = await _position(conn, migrations, standing)
-    return [Step(standing, positions[standing.digest]) for standing in found]
+    done = {stage: _done(files, until)[stage]}
+    found = await standings.behind(conn, done, shared, selection, oids=oids)
+    return await _steps(conn, files, found, until)
 
 
 def refuse_changed(found: Survey) -> None:
@@ -69,6 +71,58 @@ def refuse_changed(found: Survey) -> None:
         )
 
 
+async def refuse_unknown(
+    conn: asyncpg.Connection, selection: Selection, canary: Sequence[str] = (), *, empty: bool
+) -> None:
+    """Pass if there are tenants that *selection* means, and all that it names, and the *canary*.
+
+    In an *empty* database there is no catalog, so no tenant either.
+
+    Raises:
+        UnknownTenantError: names who is not there.
+    """
+    slugs = [*selection.tenants, *selection.exclude, *canary]
+    unknown = slugs if empty else slugs and await standings.unknown_slugs(conn, slugs)
+    if unknown:
+        raise UnknownTenantError(f"no tenant has the slug {', '.join(unknown)}")
+    if not empty and not selection.everything and not await standings.selects(conn, selection):
+        raise UnknownTenantError(f"no tenant is {selection}: see `python -m tenancy tenants list`")
+
+
+def _done(files: Files, until: str | None) -> Mapping[Stage, Sequence[str]]:
+    """Return the digests of the schemas that have nothing to do."""
+    done = {stage: [target(files.of(stage))] for stage in Stage}
+    if until is not None:
+        # From the newest on: the others are left alone, and asking for them is no work.
+        done[Stage.TENANT] = [one.digest for one in reversed(files.tenant) if one.version >= until]
+    return done
+
+
+async def _steps(
+    conn: asyncpg.Connection, files: Files, found: Sequence[Standing], until: str | None
+) -> list[Step]:
+    positions: dict[tuple[Stage, str], Position] = {}  # one digest is one history, whoever has it
+    for standing in found:
+        key = (standing.stage, standing.digest)
+        if key not in positions:
+            position = await _position(conn, files.of(standing.stage), standing)
+            positions[key] = _cut(position, until if standing.stage is Stage.TENANT else None)
+            for migration in positions[key].pending:
+                migration.check()
+    steps = [Step(one, positions[one.stage, one.digest]) for one in found]
+    return [step for step in steps if step.position.verdict is not Verdict.CURRENT]
+
+
+def _cut(position: Position, until: str | None) -> Position:
+    """Return *position* as seen from *until*: what comes after that is not pending, nor ahead."""
+    if until is None or position.verdict.refused:
+        return position
+    pending = tuple(one for one in position.pending if one.version <= until)
+    if not pending:
+        return Position(Verdict.CURRENT)
+    return replace(position, pending=pending)
+
+
 async def _position(
     conn: asyncpg.Connection, migrations: tuple[Migration, ...], standing: Standing
 ) -> Position:
@@ -76,13 +130,11 @@ async def _position(
     if found is None and standing.oid is not None:
         history = await checkpoints.history(conn, standing.oid)
         found = chain.difference(migrations, standing.digest, history)
-    found = found or Position(Verdict.BEHIND, migrations)
-    for migration in found.pending:
-        migration.check()
-    return found
+    return found or Position(Verdict.BEHIND, migrations)
 
 
 def _of_nothing(files: Files, shared: str) -> Survey:
+    files.check()
     first = (
         Standing(Stage.CATALOG, CATALOG_SCHEMA),
         Standing(Stage.SHARED, shared),
@@ -92,4 +144,4 @@ def _of_nothing(files: Files, shared: str) -> Survey:
         for standing in first
         if files.of(standing.stage)
     )
-    return Survey(empty=True, steps=steps)
+    return Survey(empty=True, steps=steps, lacks_shared=True)

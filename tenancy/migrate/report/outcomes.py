@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     AHEAD = "ahead"
     GONE = "gone"
     FAILED = "failed"
+    NEEDS_DECISION = "needs-decision"
     REFUSED = "refused"
 
 
@@ -32,6 +33,10 @@ class Ending(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
+    STOPPED = "stopped"  # by the rule for failures
+
+
+_FAULTY = frozenset({Outcome.FAILED, Outcome.NEEDS_DECISION, Outcome.REFUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,9 @@ class Result:
 
     Attributes:
         applied: versions applied to it in this run, also where a later one failed.
-        failure: where the outcome is failed.
+        failure: where the outcome is failed or needs-decision.
         reason: in words, where the outcome is ahead, gone or refused.
+        shape: says that its shape is another than that of others with the same files.
     """
 
     stage: Stage
@@ -52,6 +58,7 @@ class Result:
     failure: Failure | None = None
     reason: str = ""
     seconds: float = 0.0
+    shape: str = ""
 
     @property
     def named(self) -> str:
@@ -66,7 +73,7 @@ class Result:
     @property
     def faulty(self) -> bool:
         """Whether somebody has to look at it."""
-        return self.outcome in {Outcome.FAILED, Outcome.REFUSED}
+        return self.outcome in _FAULTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +81,20 @@ class Report:
     """What came of a run.
 
     Attributes:
+        run_id: None: nothing was pending, so there was no run.
         results: one for each schema that was not at the target.
         left: schemas known to be behind that the run did not come to.
+        stopped: why the rule for failures stopped the run; empty: it did not.
+        strict_shape: whether a shape that differs is a failure.
     """
 
-    run_id: UUID
+    run_id: UUID | None
     results: tuple[Result, ...]
     seconds: float
     left: int = 0
     interrupted: bool = False
+    stopped: str = ""
+    strict_shape: bool = False
 
     @property
     def ending(self) -> Ending:
@@ -90,9 +102,13 @@ class Report:
         outcomes = {result.outcome for result in self.results}
         if self.interrupted:
             return Ending.INTERRUPTED
+        if self.stopped:
+            return Ending.STOPPED
         if Outcome.REFUSED in outcomes:
             return Ending.REFUSED
-        return Ending.FAILED if Outcome.FAILED in outcomes else Ending.CURRENT
+        misshapen = self.strict_shape and any(result.shape for result in self.results)
+        failed = bool(outcomes & _FAULTY) or misshapen or self.left > 0
+        return Ending.FAILED if failed else Ending.CURRENT
 
     def exit_code(self, signal: int = SIGTERM) -> int:
         """Return the command's exit code, where *signal* is what interrupted it."""
@@ -108,8 +124,9 @@ class Report:
         """
         if self.ending is Ending.CURRENT:
             return
-        first = [f"{result.named}: {result.why}" for result in self.results if result.faulty][:1]
-        raise MigrationError("; ".join([summary(self), *first]))
+        faults = [f"{result.named}: {result.why}" for result in self.results if result.faulty]
+        shapes = [f"{result.named}: {result.shape}" for result in self.results if result.shape]
+        raise MigrationError("; ".join([summary(self), *[*faults, *shapes][:1]]))
 
 
 def summary(report: Report) -> str:
@@ -122,6 +139,7 @@ def summary(report: Report) -> str:
         Ending.FAILED: "some failed",
         Ending.REFUSED: "some refused",
         Ending.INTERRUPTED: "interrupted",
+        Ending.STOPPED: f"stopped, {report.stopped}",
     }[report.ending]
     return f"{words}: {', '.join(parts)}" if parts else words
 

@@ -64,6 +64,26 @@ async def held(conn: asyncpg.Connection, oid: int) -> AsyncIterator[None]:
         raise
 
 
+async def claim(conn: asyncpg.Connection, oid: int) -> None:
+    """Take the lock of the schema *oid* for as long as the open transaction of *conn* lasts.
+
+    Raises:
+        LockHeldError: somebody else has it.
+    """
+    if not await _tried(conn, oid, "xact_lock"):
+        raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+
+
+async def take(conn: asyncpg.Connection, oid: int) -> None:
+    """Take the lock of the schema *oid*, for as long as *conn* lives.
+
+    Raises:
+        LockHeldError: somebody else has it.
+    """
+    if not await _tried(conn, oid):
+        raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+
+
 async def take_run(conn: asyncpg.Connection) -> None:
     """Take the lock of the whole run, for as long as *conn* lives.
 
@@ -86,6 +106,18 @@ async def holder(conn: asyncpg.Connection, oid: int) -> str:
     return words + (f", connected since {since:%Y-%m-%d %H:%M:%S %Z})" if since else ")")
 
 
+async def holder_process(conn: asyncpg.Connection, oid: int) -> int | None:
+    """Return the server process that holds the lock of *oid*; None: nobody does."""
+    row = await conn.fetchrow(_HOLDER, CLASS, oid)
+    return None if row is None else row["pid"]
+
+
+async def held_by(conn: asyncpg.Connection, oid: int) -> str | None:
+    """Return the application's name of who holds the lock of *oid*; None: nobody does."""
+    row = await conn.fetchrow(_HOLDER, CLASS, oid)
+    return None if row is None else row["application_name"] or ""
+
+
 async def _acquired(conn: asyncpg.Connection, oid: int, wait_seconds: float) -> bool:
     """Whether the lock could be taken within the time, polled with growing and uneven pauses."""
     deadline = asyncio.get_running_loop().time() + wait_seconds
@@ -98,7 +130,8 @@ async def _acquired(conn: asyncpg.Connection, oid: int, wait_seconds: float) -> 
     return True
 
 
-async def _tried(conn: asyncpg.Connection, oid: int) -> bool:
+async def _tried(conn: asyncpg.Connection, oid: int, kind: str = "lock") -> bool:
     # An oid is unsigned and the function's argument is not: the same 32 bits, read as signed.
     key = oid - 2**32 if oid >= 2**31 else oid
-    return bool(await conn.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1, $2)", CLASS, key))
+    tried = f"SELECT pg_catalog.pg_try_advisory_{kind}($1, $2)"
+    return bool(await conn.fetchval(tried, CLASS, key))

@@ -1,5 +1,6 @@
 """One schema's way to the target: lock, read the ledger, and one transaction per file."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 import asyncpg
@@ -12,6 +13,7 @@ from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
+from tenancy.migrate.report.events import Event
 from tenancy.migrate.upgrade import lock, script
 from tenancy.migrate.upgrade.script import MigrationFailedError
 from tenancy.migrate.upgrade.session import Session, backoff, is_lost
@@ -60,6 +62,10 @@ def readable(shared: str) -> str:
 class Upgrade:
     """One schema being brought to the end of its stage's files.
 
+    Args:
+        until: the highest version to apply; None: all.
+        watch: told of what takes long while it is under way.
+
     Attributes:
         applied: versions that this upgrade has applied and committed, also when it failed later.
     """
@@ -72,6 +78,8 @@ class Upgrade:
         run_id: UUID | None,
         *,
         shared: str,
+        until: str | None = None,
+        watch: Callable[[Event], None] | None = None,
     ) -> None:
         self.applied: list[str] = []
         self._session = session
@@ -79,6 +87,8 @@ class Upgrade:
         self._migrations = migrations
         self._run_id = run_id
         self._shared = shared
+        self._until = until
+        self._watch = watch
         self._at: Migration | None = None
         self._unanswered: Migration | None = None  # whose COMMIT was sent
 
@@ -108,10 +118,15 @@ class Upgrade:
         conn = await self._session.connection()
         async with lock.held(conn, self._schema.oid):
             position = await self._position(conn)
-            while position.verdict is Verdict.BEHIND:
+            while self._goes_on(position):
                 await self._step(conn, position.pending[0])
                 position = await self._position(conn)
             return position
+
+    def _goes_on(self, position: Position) -> bool:
+        if position.verdict is not Verdict.BEHIND:
+            return False
+        return self._until is None or position.pending[0].version <= self._until
 
     async def _position(self, conn: asyncpg.Connection) -> Position:
         digest = await checkpoints.digest(conn, self._schema)

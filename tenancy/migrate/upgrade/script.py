@@ -51,6 +51,15 @@ class MigrationFailedError(MigrationError):
         self.failure = failure
 
 
+class NeedsDecisionError(MigrationFailedError):
+    """Nobody but a person can say what has become of a statement: names it, and the two ways out.
+
+    The other schemas go on. `resolve` is the command that answers.
+    """
+
+    code = "migration_needs_decision"
+
+
 async def run(
     conn: asyncpg.Connection, schema: SchemaRef, migration: Migration, *, shared: str, role: str
 ) -> None:

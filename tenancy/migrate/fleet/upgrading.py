@@ -1,0 +1,117 @@
+"""One schema's part in a run: what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from uuid import UUID
+
+from tenancy.migrate.files.model import Files
+from tenancy.migrate.fleet.tally import Tally
+from tenancy.migrate.ledger import checkpoints, runs
+from tenancy.migrate.ledger.records import Failure, SchemaRef
+from tenancy.migrate.plan.chain import Position, Verdict
+from tenancy.migrate.plan.steps import Step
+from tenancy.migrate.report.events import Begun
+from tenancy.migrate.report.outcomes import Outcome, Result
+from tenancy.migrate.upgrade import lock
+from tenancy.migrate.upgrade.lock import LockHeldError
+from tenancy.migrate.upgrade.runner import Upgrade
+from tenancy.migrate.upgrade.script import MigrationFailedError, NeedsDecisionError
+from tenancy.migrate.upgrade.session import APPLICATION_NAME, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrader:
+    """Brings up one schema after another, and never raises what is a tenant's alone."""
+
+    files: Files
+    shared: str
+    run_id: UUID | None
+    tally: Tally
+
+    async def upgraded(
+        self, session: Session, step: Step, until: str | None = None
+    ) -> Result | None:
+        """Return what came of the schema of *step*; None: another runner is at it.
+
+        Nothing after the version *until* is applied.
+        """
+        started = monotonic()
+        standing = step.standing
+        schema = SchemaRef(standing.oid or 0, standing.name)  # workable: it has one
+        self.tally.tell(Begun(standing.stage, schema.name, standing.tenant))
+        upgrade = Upgrade(
+            session,
+            schema,
+            self.files.of(standing.stage),
+            self.run_id,
+            shared=self.shared,
+            until=until,
+            watch=self.tally.tell,
+        )
+        failure: Failure | None = None
+        try:
+            position = await upgrade.run()
+            outcome, reason = _outcome(position, upgrade.applied), position.reason
+        except LockHeldError as error:
+            if await self._ours(session, schema):
+                return None
+            failure, reason = _unlocked(error, step), ""
+            outcome = await self._failed(session, schema, failure, Outcome.FAILED)
+        except MigrationFailedError as error:
+            failure, reason = error.failure, ""
+            doubt = isinstance(error, NeedsDecisionError)
+            outcome = await self._failed(
+                session, schema, failure, Outcome.NEEDS_DECISION if doubt else Outcome.FAILED
+            )
+        return Result(
+            standing.stage,
+            schema.name,
+            standing.tenant,
+            outcome,
+            tuple(upgrade.applied),
+            None if outcome is Outcome.GONE else failure,
+            reason,
+            monotonic() - started,
+        )
+
+    async def _failed(
+        self, session: Session, schema: SchemaRef, failure: Failure, outcome: Outcome
+    ) -> Outcome:
+        if await session.query(lambda conn: checkpoints.schema(conn, schema.name)) != schema:
+            return Outcome.GONE
+        await session.query(lambda conn: runs.fail(conn, schema, failure, self.run_id))
+        return outcome
+
+    async def _ours(self, session: Session, schema: SchemaRef) -> bool:
+        """Whether a migrator holds the lock of *schema*, or has just let go of it."""
+        held_by = await session.query(lambda conn: lock.held_by(conn, schema.oid))
+        return held_by in {None, APPLICATION_NAME}
+
+
+def is_workable(step: Step) -> bool:
+    """Whether something can be applied to the schema."""
+    return step.standing.oid is not None and step.position.verdict is Verdict.BEHIND
+
+
+def unworkable(step: Step) -> Result:
+    """Return what came of a schema to which nothing can be applied."""
+    standing, position = step.standing, step.position
+    name = (standing.stage, standing.name, standing.tenant)
+    if standing.oid is None:
+        reason = "the schema does not exist: delete the tenant, or restore it"
+        return Result(*name, Outcome.FAILED, reason=reason)
+    return Result(*name, _outcome(position, []), reason=position.reason)
+
+
+def _outcome(position: Position, applied: Sequence[str]) -> Outcome:
+    if position.verdict.refused:
+        return Outcome.REFUSED
+    if applied:
+        return Outcome.APPLIED
+    return Outcome.AHEAD if position.verdict is Verdict.AHEAD else Outcome.CURRENT
+
+
+def _unlocked(error: LockHeldError, step: Step) -> Failure:
+    first = step.position.pending[0]
+    return Failure(first.version, first.source.label, str(error))

@@ -1,0 +1,180 @@
+"""How far the backfills of files have come: all SQL on ``tenancy.backfills``.
+
+A row is moved on in the transaction of the batch that it speaks of, so that a batch is done exactly
+where its row says so. Every name is qualified: these run under a schema's path.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from tenancy.errors import MigrationError
+from tenancy.migrate.ledger.records import SchemaRef
+
+
+class BackfillMovedError(MigrationError):
+    """Somebody else has moved this backfill on: nothing of this batch is kept."""
+
+    code = "backfill_moved"
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """One loop of one file in one schema.
+
+    Attributes:
+        name: tells it from other loops of the file.
+        cursor: the key it came to, as JSON; None: it has not begun. Holds data of the tenant.
+    """
+
+    schema: SchemaRef
+    version: str
+    name: str
+    cursor: str | None = None
+    done: int = 0
+    total: int | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a backfill has come that has not ended.
+
+    Attributes:
+        tenant: slug; None: the schema is no tenant's.
+        done: rows.
+        total: rows, estimated; None: unknown.
+        at: when its last batch was committed.
+    """
+
+    schema: str
+    tenant: str | None
+    version: str
+    name: str
+    done: int
+    total: int | None
+    at: datetime
+
+    def __str__(self) -> str:
+        of = f" of about {max(self.total, self.done):,}" if self.total is not None else ""
+        return f"backfill {self.version} {self.name}: {self.done:,}{of}"
+
+
+async def begin(
+    conn: asyncpg.Connection, schema: SchemaRef, version: str, name: str, columns: Sequence[str]
+) -> Backfill:
+    """Return the backfill *name*, begun now or by an earlier run.
+
+    Args:
+        conn: in no transaction, or in one that is rolled back where this raises.
+        schema: whose rows they are.
+        version: of the file.
+        name: of the loop.
+        columns: what it goes along, as SQL names, with the table's first.
+
+    Raises:
+        MigrationError: an earlier run went along other columns: its cursor is none of these.
+    """
+    await conn.execute(
+        "INSERT INTO tenancy.backfills (schema_oid, version, name, schema_name, columns) "
+        "VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+        *(schema.oid, version, name, schema.name, list(columns)),
+    )
+    row = await conn.fetchrow(
+        "SELECT cursor::text AS cursor, done, total, columns, "
+        "finished_at IS NOT NULL AS finished FROM tenancy.backfills "
+        "WHERE schema_oid = $1 AND version = $2 "
+        "AND name = $3",
+        *(schema.oid, version, name),
+    )
+    if row["columns"] != list(columns):
+        raise MigrationError(
+            f"the backfill {name} went along {', '.join(row['columns'])} before, and now along "
+            f"{', '.join(columns)}: give it another name, and it begins at the beginning"
+        )
+    return Backfill(
+        schema, version, name, row["cursor"], row["done"], row["total"], row["finished"]
+    )
+
+
+async def move(
+    conn: asyncpg.Connection, backfill: Backfill, key: Sequence[object], types: str, rows: int
+) -> str:
+    """Move *backfill* on to *key* by *rows*, in the transaction of the batch; return the cursor.
+
+    Args:
+        conn: in that transaction.
+        backfill: where it stood before.
+        key: the last one of the batch.
+        types: an SQL list of parameters from $7 on, each cast to its column's type.
+        rows: of the batch.
+
+    Raises:
+        BackfillMovedError: it does not stand there.
+    """
+    cursor: str | None = await conn.fetchval(
+        f"UPDATE tenancy.backfills SET cursor = jsonb_build_array({types}), "
+        "done = $5, total = $6, updated_at = clock_timestamp() "
+        f"WHERE {_WHERE_IT_STOOD} RETURNING cursor::text",
+        *_where(backfill),
+        backfill.done + rows,
+        backfill.total,
+        *key,
+    )
+    if cursor is None:
+        raise BackfillMovedError(_MOVED.format(backfill.name))
+    return cursor
+
+
+async def finish(conn: asyncpg.Connection, backfill: Backfill) -> None:
+    """Note that *backfill* has come to its end.
+
+    Raises:
+        BackfillMovedError: it does not stand where *backfill* says.
+    """
+    found = await conn.fetchval(
+        "UPDATE tenancy.backfills SET total = done, "
+        "finished_at = clock_timestamp(), updated_at = clock_timestamp() "
+        f"WHERE {_WHERE_IT_STOOD} RETURNING true",
+        *_where(backfill),
+    )
+    if found is None:
+        raise BackfillMovedError(_MOVED.format(backfill.name))
+
+
+async def forget(conn: asyncpg.Connection, schema: SchemaRef, version: str) -> None:
+    """Forget the backfills of a file that was taken back: applied again, it begins anew.
+
+    In the transaction that takes its row out of the ledger.
+    """
+    await conn.execute(
+        "DELETE FROM tenancy.backfills WHERE schema_oid = $1 AND version = $2",
+        *(schema.oid, version),
+    )
+
+
+async def progress(conn: asyncpg.Connection) -> list[Progress]:
+    """Return every backfill of the fleet that has begun and not ended, in one query."""
+    rows = await conn.fetch(
+        "SELECT n.nspname::text AS schema, t.slug AS tenant, b.version, b.name, b.done, b.total, "
+        "b.updated_at AS at FROM tenancy.backfills AS b "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = b.schema_oid "
+        "LEFT JOIN tenancy.tenants AS t ON t.schema_name = n.nspname "
+        "WHERE b.finished_at IS NULL ORDER BY t.slug, b.version, b.name"
+    )
+    return [Progress(**row) for row in rows]
+
+
+# The cursor too: a session that has lost its lock without knowing does nothing a second time.
+_WHERE_IT_STOOD = (
+    "schema_oid = $1 AND version = $2 "
+    "AND name = $3 AND finished_at IS NULL "
+    "AND cursor IS NOT DISTINCT FROM $4::jsonb"
+)
+_MOVED = "the backfill {} does not stand where this run left it: somebody else is at it"
+
+
+def _where(backfill: Backfill) -> tuple[object, ...]:
+    return backfill.schema.oid, backfill.version, backfill.name, backfill.cursor

@@ -1,0 +1,54 @@
+"""One row for many files: what a snapshot brought, or what was there before the ledger."""
+
+from uuid import UUID
+
+import asyncpg
+
+from tenancy.migrate.files.model import Stage
+from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
+from tenancy.migrate.ledger.records import Baseline, SchemaRef
+
+
+async def record(  # noqa: PLR0913 - a row's columns
+    conn: asyncpg.Connection,
+    schema: SchemaRef,
+    base: Baseline,
+    *,
+    name: str,
+    run_id: UUID | None = None,
+    fingerprint: str | None = None,
+) -> None:
+    """Set *base* for the tenant's schema *schema*, of which the ledger has nothing yet.
+
+    Args:
+        conn: in the transaction that makes it true.
+        schema: the schema.
+        base: the version and the digest of the chain up to it.
+        name: where it comes from, in one word.
+        run_id: of the run, if it is one's.
+        fingerprint: of the schema's shape, where it is known.
+
+    Raises:
+        AlreadyAppliedError: the ledger has something of this schema.
+    """
+    status = await conn.execute(
+        "WITH checkpoint AS ("
+        "INSERT INTO tenancy.checkpoints "
+        "(schema_oid, schema_name, stage, version, digest, fingerprint) "
+        "SELECT $1, $2, $3, $4, $5, $8 WHERE NOT EXISTS "
+        "(SELECT FROM tenancy.migrations WHERE schema_oid = $1) "
+        "ON CONFLICT DO NOTHING RETURNING schema_oid) "
+        "INSERT INTO tenancy.migrations "
+        "(schema_oid, version, schema_name, stage, name, checksum, run_id, kind) "
+        "SELECT $1, $4, $2, $3, $6, $5, $7, 'baseline' FROM checkpoint",
+        schema.oid,
+        schema.name,
+        Stage.TENANT,
+        base.version,
+        base.digest,
+        name,
+        run_id,
+        fingerprint,
+    )
+    if not status.endswith(" 1"):
+        raise AlreadyAppliedError(f"the ledger has something of {schema.name} already")

@@ -1,0 +1,1 @@
+"""What a schema looks like, whichever its name: as one digest, as objects, and as differences."""
