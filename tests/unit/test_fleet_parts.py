@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tenancy.migrate.files import folder
 from tenancy.migrate.files.directives import Directives
-from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.migrate.files.model import Files, Migration, Stage, Written
 from tenancy.migrate.files.parts import Part
+from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
 from tenancy.migrate.fleet import phases, waves
 from tenancy.migrate.fleet.amounts import Amount
@@ -112,8 +113,9 @@ def test_a_canary_can_be_named() -> None:
 def _file(number: int, *, transactional: bool = True) -> Migration:
     version = f"{number:04}"
     source = Source(f"tenant/{version}_a.sql", "SELECT 1")
+    written = Written(source, None, free=False, path=None, reading=Reading)
     part = Part(source, Directives(transactional=transactional))
-    return Migration.of(Stage.TENANT, version, "a", "", "", part)
+    return Migration(Stage.TENANT, version, "a", "", "", written, part)
 
 
 chains = st.lists(st.booleans(), min_size=1, max_size=12).map(
@@ -216,6 +218,7 @@ def test_the_canary_may_not_fail_and_doubt_stops_nothing_else() -> None:
         ({"grace_seconds": float("nan")}, "grace_seconds is nan"),
         ({"states": ["gone"]}, "gone is no state of a tenant: they are provisioning, active"),
         ({"tenants": "acme"}, "tenants is one string"),
+        ({"strict_shape": True, "fingerprints": False}, "strict_shape needs fingerprints"),
         ({"tenants": ["acme"], "exclude": ["acme"]}, "acme is both chosen and excluded"),
     ],
 )
@@ -224,6 +227,13 @@ def test_an_option_that_cannot_be_followed_is_refused_where_it_is_given(
 ) -> None:
     with pytest.raises(InvalidOptionsError, match=words):
         Options(**options)  # type: ignore[arg-type]
+
+
+def test_shapes_are_compared_of_one_in_a_hundred_unless_told_otherwise() -> None:
+    assert Options().shapes_one_in == 100
+    assert Options(fingerprints=True).shapes_one_in == 1
+    assert Options(fingerprints=False).shapes_one_in == 0
+    assert Options(strict_shape=True).shapes_one_in == 1
 
 
 def test_options_may_be_given_as_numbers_and_lists() -> None:

@@ -64,6 +64,8 @@ class Migration:
         version: its digits as written; a stage's files have equally many, so they sort as text.
         checksum: sha256 of the text without its BOM, line ends' spelling and trailing blanks.
         previous: digest of all files before this one; empty for the first.
+        written: the text.
+        given: what goes up, where that is known without reading the text.
     """
 
     stage: Stage
@@ -72,20 +74,11 @@ class Migration:
     checksum: str
     previous: str
     written: Written = field(repr=False, compare=False)
+    given: Part | None = field(default=None, repr=False, compare=False)
 
-    @classmethod
-    def of(  # noqa: PLR0913, PLR0917 - a record's values
-        cls, stage: Stage, version: str, name: str, checksum: str, previous: str, up: Part
-    ) -> Self:
-        """Return a migration of nobody's folder, which does what *up* does."""
-        written = Written(up.source, None, free=False, path=None, reading=Reading)
-        return cls(stage, version, name, checksum, previous, written).doing(up)
-
-    def doing(self, up: Part) -> Self:
-        """Return this migration with *up* as what goes up, whatever its file says."""
-        other = replace(self)
-        vars(other)["_up"] = up
-        return other
+    def going(self, part: Part) -> "Migration":
+        """Return it with *part* as what goes up."""
+        return replace(self, given=part)
 
     @property
     def label(self) -> str:
@@ -153,6 +146,8 @@ class Migration:
     @cached_property
     def _up(self) -> Part:
         written = self.written
+        if self.given is not None:
+            return self.given
         if written.path:
             return python.read(written.source)[0]
         return parts.up(written.source, written.reading(), free=written.free)

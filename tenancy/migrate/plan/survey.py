@@ -1,5 +1,6 @@
 """What is behind in a database; looks, and changes nothing."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -16,24 +17,28 @@ from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.plan.steps import Step, Survey
 
 
-async def survey(
+async def survey(  # noqa: PLR0913 - of which schemas, and how much
     conn: asyncpg.Connection,
     files: Files,
     shared: str,
     selection: Selection = EVERYTHING,
     until: str | None = None,
+    *,
+    details: bool = False,
 ) -> Survey:
     """Return what is behind, of all tenants or of a *selection*; where nothing is, by one query.
 
-    *until* is the version at which tenants are to stand; None: the newest.
+    *until* is the version at which tenants are to stand; None: the newest. *details* are what a
+    status says besides.
+    A file that everybody has is not checked again: a long history is not read for nothing.
 
     Raises:
-        MigrationFileError: a file that is pending is refused. One that was applied everywhere is
-            not read again.
+        MigrationFileError: a file that is pending is refused.
     """
     try:
-        found = await standings.behind(conn, _done(files, until), shared, selection)
+        found = await _standings(conn, files, shared, selection, until, details=details)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        files.check()
         return _of_nothing(files, shared)
     steps = await _steps(conn, files, found, until)
     lacking = any(one.stage is Stage.SHARED and one.oid is None for one in found)
@@ -89,6 +94,23 @@ async def refuse_unknown(
         raise UnknownTenantError(f"no tenant is {selection}: see `python -m tenancy tenants list`")
 
 
+async def _standings(  # noqa: PLR0913 - those of a survey
+    conn: asyncpg.Connection,
+    files: Files,
+    shared: str,
+    selection: Selection,
+    until: str | None,
+    *,
+    details: bool,
+) -> list[Standing]:
+    done = _done(files, until)
+    if details:
+        # A catalog that is itself behind may not have them.
+        with contextlib.suppress(asyncpg.UndefinedTableError):
+            return await standings.behind(conn, done, shared, selection, details=True)
+    return await standings.behind(conn, done, shared, selection)
+
+
 def _done(files: Files, until: str | None) -> Mapping[Stage, Sequence[str]]:
     """Return the digests of the schemas that have nothing to do."""
     done = {stage: [target(files.of(stage))] for stage in Stage}
@@ -134,7 +156,6 @@ async def _position(
 
 
 def _of_nothing(files: Files, shared: str) -> Survey:
-    files.check()
     first = (
         Standing(Stage.CATALOG, CATALOG_SCHEMA),
         Standing(Stage.SHARED, shared),
