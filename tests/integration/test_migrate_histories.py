@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from support.databases import superuser
+from support.databases import Database, superuser
 from support.fleets import Fleet
 
 from tenancy.embedded.programs import program
+from tenancy.errors import MigrationFileError
 from tenancy.migrate import Outcome
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.shape.fingerprint import fingerprint
@@ -117,11 +118,11 @@ async def test_the_ways_down_lead_back(theirs: Fleet) -> None:
 # A dump
 
 
-async def _dumped(fleet: Fleet, database: str) -> str:
+async def _dumped(fleet: Fleet) -> str:
     async with superuser(fleet.dsn) as conn:
         major = conn.get_server_version().major
     process = await asyncio.create_subprocess_exec(
-        *(program("pg_dump", major), "--inserts", "--no-owner", "-d", database),
+        *(program("pg_dump", major), "--inserts", "--no-owner", "-d", fleet.dsn),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
@@ -131,17 +132,15 @@ async def _dumped(fleet: Fleet, database: str) -> str:
 
 @pytest.mark.parametrize("tool", ["goose", "golang-migrate"])
 async def test_a_dump_of_public_is_the_first_file_of_many_tenants(
-    server_url: str, admin_dsn: str, tmp_path: Path, tool: str
+    empty_database: Database, tmp_path: Path, tool: str
 ) -> None:
-    origin = Fleet(admin_dsn, HISTORIES / tool)
-    async with superuser(
-        server_url.rpartition("/")[0] + admin_dsn[admin_dsn.rindex("/") :]
-    ) as conn:
+    origin = Fleet(empty_database.admin_url, HISTORIES / tool)
+    async with superuser(empty_database.superuser_url) as conn:
         await conn.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
     await _psql(origin, "public", *_ups(origin.sql))
-    dump = await _dumped(origin, admin_dsn)
-    assert "public." in dump
-    fleet = Fleet(admin_dsn, tmp_path / "sql", "public")
+    dump = await _dumped(origin)
+    assert "CREATE TABLE public." in dump
+    fleet = Fleet(origin.dsn, tmp_path / "sql", "public")
     fleet.sql.mkdir()
     fleet.write("tenant/0001_base.sql", dump)
     (await fleet.up()).raise_for_failures()
@@ -157,22 +156,28 @@ async def test_a_dump_of_public_is_the_first_file_of_many_tenants(
 
 
 async def test_an_extension_of_the_shared_stage_is_every_tenants(
-    server_url: str, fresh: Fleet
+    empty_database: Database, fresh: Fleet
 ) -> None:
-    if not await fresh.fetch("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"):
-        pytest.skip("the server has no pg_trgm")
-    fresh.write("shared/0001_extensions.sql", 'CREATE EXTENSION IF NOT EXISTS "pg_trgm";')
+    async with superuser(empty_database.superuser_url) as conn:
+        found = await conn.fetchval(
+            "SELECT name FROM pg_available_extensions WHERE name IN ('pg_trgm', 'vector') LIMIT 1"
+        )
+        if found is None:
+            pytest.skip("the server has neither pg_trgm nor vector")
+        await conn.execute("CREATE SCHEMA shared; GRANT ALL ON SCHEMA shared TO PUBLIC")
+        await conn.execute(f"CREATE EXTENSION {found} SCHEMA shared")  # one may not be trusted
+    create = f'CREATE EXTENSION IF NOT EXISTS "{found}"'
+    fresh.write("tenant/0002_search.sql", f"{create} WITH SCHEMA public;")
+    with pytest.raises(MigrationFileError, match=re.escape(f"`{create};` into a file of shared/")):
+        await fresh.up()
+    fresh.write("shared/0001_extensions.sql", f"{create};")
+    use = {
+        "pg_trgm": "CREATE INDEX ON notes USING gin (body gin_trgm_ops)",
+        "vector": "ALTER TABLE notes ADD meaning vector(3)",
+    }[found]
     fresh.write(
         "tenant/0002_search.sql",
-        'CREATE EXTENSION IF NOT EXISTS "pg_trgm" WITH SCHEMA public;\n'
-        "COMMENT ON EXTENSION pg_trgm IS 'similar words';\n"
-        "CREATE INDEX ON notes USING gin (body gin_trgm_ops);",
-    )
-    async with superuser(server_url) as conn:
-        trusted = "SELECT trusted FROM pg_available_extension_versions WHERE name = 'pg_trgm'"
-        assert await conn.fetchval(trusted)
-    await fresh.execute(
-        "GRANT CREATE ON DATABASE " + fresh.dsn.rpartition("/")[2] + " TO CURRENT_USER"
+        f"{create} WITH SCHEMA public;\nCOMMENT ON EXTENSION {found} IS 'it';\n{use};",
     )
     (await fresh.up()).raise_for_failures()
     await fresh.add(*SLUGS)

@@ -108,6 +108,7 @@ def test_what_could_be_a_migration_and_is_none_is_refused(
         ("0001_été.sql", "0001", "été"),
         ("0001_a.postgres.up.sql", "0001", "a.postgres"),
         ("1_UPPER.sql", "1", "UPPER"),
+        ("000188_ port_share.up.sql", "000188", " port_share"),
     ],
 )
 def test_the_names_of_other_tools_are_read(
