@@ -17,7 +17,7 @@ from support.databases import Database, make_database, make_logins, superuser
 from support.processes import environment
 from support.servers import server
 
-from tenancy import Settings, embedded, migrate
+from tenancy import Settings, migrate
 
 TABLE = """
     DROP TABLE IF EXISTS t_acme.words;
@@ -83,7 +83,7 @@ async def main(rows: int, rounds: int) -> None:
 
 async def execute(database: Database, sql: str) -> int | None:
     async with superuser(database.admin_url) as conn:
-        await conn.execute(f"RESET ALL")
+        await conn.execute("RESET ALL")
         return (
             await conn.fetchval(sql)
             if sql.startswith("SELECT")

@@ -4,9 +4,8 @@ import asyncio
 import random
 import re
 
-import asyncpg
 import pytest
-from support.fleets import Fleet, ended, kill
+from support.fleets import Fleet, kill
 
 from tenancy import provision
 from tenancy.migrate import Outcome
@@ -95,7 +94,7 @@ async def test_a_backfill_goes_on_where_it_was_along_any_key(
         f'INSERT INTO "Keyed" SELECT {value} FROM generate_series(1, {rows}) AS n; '
         "INSERT INTO trouble DEFAULT VALUES;",
     )
-    columns = {"a": ("b", "a"), '"Id"': ("Id",)}.get(key.split()[0], ("id",))
+    columns = {"a": ("b", "a"), '"Id"': ("Id",)}.get(key.split(maxsplit=1)[0], ("id",))
     named = ", ".join(f'"{column}"' for column in columns)
     fleet.write(
         "tenant/0003_count.py",
