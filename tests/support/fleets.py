@@ -33,10 +33,13 @@ NOTES = (
 class Fleet:
     dsn: str
     sql: Path
+    written_for: str | None = None
 
     @property
     def settings(self) -> Settings:
-        return Settings(database_url=SecretStr(self.dsn), sql_dir=self.sql)
+        return Settings(
+            database_url=SecretStr(self.dsn), sql_dir=self.sql, sql_written_for=self.written_for
+        )
 
     @property
     def files(self) -> Files:
