@@ -28,6 +28,8 @@ from tenancy.migrate.shape.snapshot import Snapshot
 from tenancy.migrate.upgrade import fresh
 from tenancy.migrate.upgrade.lock import RunLockHeldError
 from tenancy.migrate.upgrade.session import Session
+from tenancy.migrate.upkeep.verdicts import Verification
+from tenancy.migrate.upkeep.verify import verify
 from tenancy.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ __all__ = [
     "Snapshot",
     "Stage",
     "Survey",
+    "Verification",
     "apply_all",
     "load",
     "migrate",
@@ -53,6 +56,7 @@ __all__ = [
     "snapshot",
     "stages_behind",
     "status",
+    "verify",
 ]
 
 
