@@ -30,7 +30,9 @@ CREATE TABLE tenancy.work (
 -- A baseline stands for all files up to its version: its checksum is the digest of their chain.
 ALTER TABLE tenancy.migrations
     ADD COLUMN kind text NOT NULL DEFAULT 'file' CHECK (kind IN ('file', 'baseline')),
-    ADD COLUMN milliseconds integer;
+    ADD COLUMN milliseconds integer,
+    -- Each file of each schema would lock the one row of its run, all workers the same one.
+    DROP CONSTRAINT migrations_run_id_fkey;
 
 -- The shape of the schema at its checkpoint: a digest over all its objects' definitions.
 ALTER TABLE tenancy.checkpoints
@@ -41,6 +43,7 @@ ALTER TABLE tenancy.checkpoints
 CREATE TABLE tenancy.steps (
     schema_oid  oid NOT NULL,
     version     text NOT NULL,
+    direction   text NOT NULL DEFAULT 'up' CHECK (direction IN ('up', 'down')),
     step        integer NOT NULL, -- from 1
     schema_name text NOT NULL,
     statement   text NOT NULL,    -- sha256 of its text
@@ -48,7 +51,8 @@ CREATE TABLE tenancy.steps (
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
     resolved_by text,             -- the login that decided what had become of it
-    PRIMARY KEY (schema_oid, version, step)
+    indexes     oid[],            -- the table's, before one without a name was built on it
+    PRIMARY KEY (schema_oid, version, direction, step)
 );
 
 -- How far a backfill has come; written in the transaction of each of its batches.
@@ -76,3 +80,16 @@ CREATE TABLE tenancy.reversals (
     run_id      uuid REFERENCES tenancy.runs,
     reversed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- The migrator tells of a schema's new version after its COMMIT, and not within it: COMMITs that
+-- tell something wait for each other, database-wide, each with its own wait for the disk.
+DROP TRIGGER notify_insert ON tenancy.checkpoints;
+DROP TRIGGER notify_update ON tenancy.checkpoints;
+CREATE TRIGGER notify_insert AFTER INSERT ON tenancy.checkpoints
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
+    WHEN (pg_catalog.current_setting('tenancy.tells', true) IS DISTINCT FROM 'later')
+    EXECUTE FUNCTION tenancy.notify_changes();
+CREATE TRIGGER notify_update AFTER UPDATE ON tenancy.checkpoints
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT
+    WHEN (pg_catalog.current_setting('tenancy.tells', true) IS DISTINCT FROM 'later')
+    EXECUTE FUNCTION tenancy.notify_changes();

@@ -2,16 +2,18 @@
 
 import asyncio
 import re
+from dataclasses import replace
+from unittest.mock import AsyncMock
 
-import asyncpg
 import pytest
 from support.databases import superuser
 from support.fleets import ASLEEP, NOTES, Fleet
+from support.wire import CUT, CUT_ANSWER, PASS, when, wire
 
 from tenancy.errors import MigrationError, MigrationRefusedError
 from tenancy.migrate import Outcome
 from tenancy.migrate.report.outcomes import Ending
-from tenancy.migrate.upgrade import lock, runner
+from tenancy.migrate.upgrade import lock, retry, whole
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ async def test_a_tenant_that_fails_does_not_stop_the_others(three: Fleet) -> Non
             "0002",
             "42P07",
             "tenant/0002_tags.sql:3:3",
-            'relation "tags" already exists',
+            'relation "tags" already exists (CREATE TABLE tags)',
         )
     ]
     with pytest.raises(MigrationError, match=r"1 failed; globex .*tags\.sql:3:3: \[42P07\]"):
@@ -159,18 +161,19 @@ async def _another_role(server_url: str, fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("SELECT set_config('search_path', 'shared', true)", "another search_path"),
-        ("SELECT set_config('search_path', 'shared', false)", "another search_path"),
-        ("SELECT set_config('tenancy.scope', '', true)", "ended the migrator's transaction"),
-        ("SELECT set_config('role', session_user || '_other', true)", "another role"),
-        ("DO $$ BEGIN COMMIT; END $$", "invalid transaction termination"),
+        ("PERFORM set_config('search_path', 'shared', true)", "another search_path"),
+        ("PERFORM set_config('search_path', 'shared', false)", "another search_path"),
+        ("PERFORM set_config('tenancy.scope', '', true)", "ended the migrator's transaction"),
+        ("PERFORM set_config('role', session_user || '_other', true)", "another role"),
+        ("COMMIT", "invalid transaction termination"),
         ("DROP SCHEMA t_acme CASCADE", "not there any more"),
     ],
 )
 async def test_a_file_that_leaves_its_scope_is_rolled_back(
     three: Fleet, statement: str, words: str
 ) -> None:
-    three.write("tenant/0002_escape.sql", f"CREATE TABLE escaped (id int); {statement};")
+    hidden = f"DO $$ BEGIN {statement}; END $$"  # as it stands it would be refused
+    three.write("tenant/0002_escape.sql", f"CREATE TABLE escaped (id int); {hidden};")
     report = await three.up(tenants=["acme"])
     (result,) = report.results
     assert result.outcome is Outcome.FAILED
@@ -182,7 +185,7 @@ async def test_a_file_that_leaves_its_scope_is_rolled_back(
 async def test_a_commit_that_got_past_the_reader_is_noticed(
     three: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenancy.migrate.files.rules.check", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr("tenancy.migrate.files.rules.runnable", lambda *_args, **_kwargs: None)
     three.write("tenant/0002_commit.sql", "CREATE TABLE a (id int); COMMIT; SELECT 1;")
     first = await three.up(tenants=["acme"])
     assert "ended the migrator's transaction" in first.results[0].why
@@ -267,7 +270,7 @@ async def test_a_lock_timeout_is_tried_again(three: Fleet) -> None:
 async def test_a_lock_that_never_comes_free_fails_the_tenant(
     three: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "CONTENTION_ATTEMPTS", 2)
+    monkeypatch.setattr(retry, "CONTENTION_ATTEMPTS", 2)
     three.write(
         "tenant/0002_alter.sql", "-- migrate:up lock_timeout:50ms\nALTER TABLE notes ADD a int;"
     )
@@ -303,32 +306,26 @@ async def test_a_lost_connection_is_replaced(three: Fleet) -> None:
     )
     run = asyncio.create_task(three.up(tenants=["acme"]))
     await three.until(ASLEEP)
-    await three.end_sessions("query LIKE 'SELECT pg_sleep%'")
+    await three.end_sessions("wait_event = 'PgSleep'")
     assert [r.outcome for r in (await run).results] == [Outcome.APPLIED]
     assert await three.fetch("SELECT count(*) FROM t_acme.notes") == [(1,)]
 
 
-@pytest.mark.parametrize("arrived", [True, False], ids=["arrived", "not arrived"])
+@pytest.mark.parametrize("verdict", [CUT, CUT_ANSWER])
+@pytest.mark.parametrize("whole_file", [True, False], ids=["whole", "by statement"])
 async def test_a_commit_without_an_answer_is_looked_up(
-    three: Fleet, monkeypatch: pytest.MonkeyPatch, *, arrived: bool
+    three: Fleet, monkeypatch: pytest.MonkeyPatch, verdict: str, *, whole_file: bool
 ) -> None:
-    three.write("tenant/0002_more.sql", "CREATE TABLE more (id int);")
-    commit = runner._commit
-    cut: list[bool] = []
-
-    async def cutting(conn: asyncpg.Connection, migration: object) -> None:
-        if cut:
-            return await commit(conn, migration)  # type: ignore[arg-type]
-        cut.append(True)
-        if arrived:
-            await conn.execute("COMMIT")
-        conn.terminate()
-        raise ConnectionResetError
-
-    monkeypatch.setattr(runner, "_commit", cutting)
-    report = await three.up(tenants=["acme"])
+    three.write("tenant/0002_once.sql", "INSERT INTO notes (body) VALUES ('once');")
+    if not whole_file:
+        monkeypatch.setattr(whole, "run", AsyncMock(side_effect=whole.UnplacedError))
+    commit = b"COMMIT; NOTIFY" if whole_file else b"COMMIT\0"
+    async with wire(three.dsn) as line:
+        line.verdict = decide = when(commit, verdict)
+        report = await replace(three, dsn=line.url).up(tenants=["acme"])
+        assert decide(commit) == PASS  # it was used up
     assert [(r.outcome, r.applied) for r in report.results] == [(Outcome.APPLIED, ("0002",))]
-    assert cut
+    assert await three.fetch("SELECT count(*) FROM t_acme.notes") == [(1,)]
 
 
 async def test_a_file_that_takes_the_connection_down_fails_after_few_attempts(three: Fleet) -> None:

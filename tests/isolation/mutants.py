@@ -296,16 +296,17 @@ MUTANTS = (
     # The migrator
     _one(
         "statement and ledger row apart",
-        ("migrate/upgrade/runner.py", "    await checkpoints.adv",
-         ('    await conn.execute("COMMIT")\n    await conn.execute(_BEGIN)\n'
-          "    await checkpoints.adv")),
+        ("migrate/upgrade/change.py", "            self.scope.check(*writes),",
+         '            "COMMIT", BEGIN, self.scope.check(*writes),'),
         *(RACES, FAULTS, "-k", "kill_9 or looked_up or deferred_constraint or apply_once"),
     ),
     Mutant(
         "version read without lock",
         (
-            ("migrate/ledger/checkpoints.py", "AND digest = $6", "AND $6::text IS NOT NULL"),
-            ("migrate/ledger/checkpoints.py", "WHERE $6 = ''", "WHERE $6::text IS NOT NULL"),
+            ("migrate/ledger/checkpoints.py",
+             """AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
+    )\n\n\ndef timed""",
+             """AND {literal(move.before)} IS NOT NULL RETURNING 1"\n    )\n\n\ndef timed"""),
         ),
         (RACES, "-k", "stand_before or of_two_transactions"),
     ),

@@ -19,10 +19,10 @@ from tenancy.migrate import Files, Report, load, migrate
 from tenancy.migrate.__main__ import migrate_group
 from tenancy.settings import Settings
 
-# For `Fleet.until`: somebody in this database is in the middle of `SELECT pg_sleep(...)`.
+# For `Fleet.until`: somebody in this database is in the middle of `pg_sleep(...)`.
 ASLEEP = (
     "SELECT count(*) > 0 FROM pg_stat_activity "
-    "WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%'"
+    "WHERE datname = current_database() AND wait_event = 'PgSleep'"
 )
 NOTES = (
     "CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);"

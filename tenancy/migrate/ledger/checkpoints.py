@@ -1,15 +1,23 @@
 """Which files a schema has: the rows and the checkpoint that a file's own transaction writes.
 
-Every name is qualified: these run under an empty path, and under a schema's.
+Every name and operator is qualified: these run under an empty path, and under a schema's. What goes
+into a file's transaction is text, because only simple queries can be many in one round trip.
 """
 
+import json
 from uuid import UUID
 
 import asyncpg
 
 from tenancy.errors import MigrationError
-from tenancy.migrate.files.model import Migration
-from tenancy.migrate.ledger.records import Baseline, History, SchemaRef
+from tenancy.identifiers import literal
+from tenancy.migrate.files.model import Migration, Stage
+from tenancy.migrate.ledger.records import Baseline, Facts, History, Move, SchemaRef
+
+# Said in a transaction that will tell of its schema's new version itself (sql/catalog/0004).
+TELLS_LATER = "SET LOCAL tenancy.tells = 'later'"
+
+_CLAIM = "migrations_pkey"
 
 
 class AlreadyAppliedError(MigrationError):
@@ -25,60 +33,104 @@ async def exists(conn: asyncpg.Connection) -> bool:
     )
 
 
-async def record(
-    conn: asyncpg.Connection, schema: SchemaRef, migration: Migration, run_id: UUID | None
-) -> str:
-    """Claim *migration* for *schema* in the transaction that applies it; return the role that does.
+def claim(schema: SchemaRef, migration: Migration, run_id: UUID | None) -> str:
+    """Return the SQL that claims *migration* for *schema* in the transaction that applies it.
 
-    A second transaction that claims it waits here for the first one's end.
-
-    Raises:
-        AlreadyAppliedError: it was claimed, and committed.
+    A second transaction that claims it waits there for the first one's end, and then fails:
+    see `is_claimed`.
     """
-    try:
-        role: str = await conn.fetchval(
-            "INSERT INTO tenancy.migrations "
-            "(schema_oid, version, schema_name, stage, name, checksum, run_id) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING current_user::text",
-            schema.oid,
-            migration.version,
-            schema.name,
-            migration.stage,
-            migration.name,
-            migration.checksum,
-            run_id,
+    run = f"{literal(str(run_id))}::pg_catalog.uuid" if run_id else "NULL"
+    texts = ", ".join(
+        literal(text)
+        for text in (
+            *(migration.version, schema.name, migration.stage, migration.name, migration.checksum),
         )
-    except asyncpg.UniqueViolationError as error:
-        raise AlreadyAppliedError(
-            f"the ledger has {migration.source.label} for {schema.name} already"
-        ) from error
-    return role
+    )
+    return (
+        "INSERT INTO tenancy.migrations "
+        "(schema_oid, version, schema_name, stage, name, checksum, run_id) "
+        f"VALUES ({schema.oid:d}, {texts}, {run})"
+    )
 
 
-async def advance(conn: asyncpg.Connection, schema: SchemaRef, migration: Migration) -> None:
-    """Move the checkpoint of *schema* to *migration*, from the file before it and nowhere else.
+def is_claimed(error: BaseException) -> bool:
+    """Whether *error* is `claim`'s, because the file was applied before."""
+    return (
+        isinstance(error, asyncpg.UniqueViolationError)
+        and error.constraint_name == _CLAIM
+        and error.schema_name == "tenancy"
+    )
 
-    Raises:
-        AlreadyAppliedError: the checkpoint does not stand there.
+
+def moved(schema: SchemaRef, stage: Stage, move: Move) -> str:
+    """Return the SQL that moves the checkpoint of *schema*; it finds a row if that stood right."""
+    if not move.after:
+        return (
+            f"DELETE FROM tenancy.checkpoints WHERE {_at(schema)} "
+            f"AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
+        )
+    values = [schema.name, stage, move.version, move.after]
+    name, of, version, digest = map(literal, values)
+    if not move.before:
+        return (
+            "INSERT INTO tenancy.checkpoints (schema_oid, schema_name, stage, version, digest) "
+            f"VALUES ({schema.oid:d}, {name}, {of}, {version}, {digest}) "
+            "ON CONFLICT DO NOTHING RETURNING 1"
+        )
+    # What was known of the old shape; an old catalog has no such column yet.
+    shape = "" if stage is Stage.CATALOG else "fingerprint = NULL, "
+    return (
+        f"UPDATE tenancy.checkpoints SET {shape}schema_name = {name}, stage = {of}, "
+        f"version = {version}, digest = {digest}, updated_at = pg_catalog.clock_timestamp() "
+        f"WHERE {_at(schema)} AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
+    )
+
+
+def timed(schema: SchemaRef, migration: Migration) -> str:
+    """Return the SQL that notes how long a claimed file has taken until now."""
+    version, since = literal(migration.version), "applied_at"
+    if not migration.directives.transactional:
+        begun = f"{_at(schema)} AND version OPERATOR(pg_catalog.=) {version}"
+        since = (
+            "LEAST(applied_at, (SELECT pg_catalog.min(started_at) FROM tenancy.steps "
+            f"WHERE {begun}))"
+        )
+    return (
+        "UPDATE tenancy.migrations SET milliseconds = LEAST(2147483647, 1000 "
+        "OPERATOR(pg_catalog.*) EXTRACT(epoch FROM pg_catalog.clock_timestamp() "
+        f"OPERATOR(pg_catalog.-) {since})) "
+        f"WHERE {_at(schema)} AND version OPERATOR(pg_catalog.=) {version} RETURNING 1"
+    )
+
+
+def claimed(schema: SchemaRef, migration: Migration) -> AlreadyAppliedError:
+    """Return the error of a file that somebody else has applied."""
+    return AlreadyAppliedError(f"the ledger has {migration.source.label} for {schema.name} already")
+
+
+async def facts(conn: asyncpg.Connection, schema: SchemaRef, first: str = "true") -> Facts:
+    """Return what has to be known of *schema* before its first file, in one round trip.
+
+    *first* is SQL of a condition that is told with them, such as whether a lock could be taken.
     """
-    statement = (
-        "UPDATE tenancy.checkpoints SET schema_name = $2, stage = $3, version = $4, digest = $5, "
-        "updated_at = clock_timestamp() WHERE schema_oid = $1 AND digest = $6"
-        if migration.previous
-        else "INSERT INTO tenancy.checkpoints (schema_oid, schema_name, stage, version, digest) "
-        "SELECT $1, $2, $3, $4, $5 WHERE $6 = '' ON CONFLICT DO NOTHING"
+    found: list[bytes] = []
+
+    async def keep(data: bytes) -> None:
+        found.append(bytes(data))
+
+    # COPY, because nothing else brings rows in one round trip without a prepared statement, and
+    # files may leave none.
+    await conn.copy_from_query(
+        f"SELECT pg_catalog.json_build_array({first}, c.digest, t.id, t.slug, current_user, "
+        f"pg_catalog.obj_description({schema.oid:d}, 'pg_namespace')) FROM (VALUES (1)) AS one "
+        f"LEFT JOIN tenancy.checkpoints AS c ON c.{_at(schema)} "
+        "LEFT JOIN tenancy.tenants AS t ON t.schema_name OPERATOR(pg_catalog.=) "
+        f"{literal(schema.name)}",
+        output=keep,
     )
-    status: str = await conn.execute(
-        statement,
-        schema.oid,
-        schema.name,
-        migration.stage,
-        migration.version,
-        migration.digest,
-        migration.previous,
-    )
-    if not status.endswith(" 1"):
-        raise AlreadyAppliedError(f"{schema.name} does not stand before {migration.source.label}")
+    # A backslash is doubled by COPY; other characters that it changes are not in JSON.
+    row = json.loads(b"".join(found).replace(b"\\\\", b"\\"))
+    return Facts(bool(row[0]), row[1] or "", row[2], row[3], row[4], row[5] or "")
 
 
 async def digest(conn: asyncpg.Connection, schema: SchemaRef) -> str:
@@ -106,3 +158,7 @@ async def schema(conn: asyncpg.Connection, name: str) -> SchemaRef | None:
     """Return the schema called *name*, if there is one."""
     oid = await conn.fetchval("SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1", name)
     return None if oid is None else SchemaRef(oid, name)
+
+
+def _at(schema: SchemaRef) -> str:
+    return f"schema_oid OPERATOR(pg_catalog.=) {schema.oid:d}"

@@ -63,6 +63,40 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A checkpoint's way over one file.
+
+    Attributes:
+        before, after: digests; empty: nothing is applied.
+        version: the highest one afterwards.
+    """
+
+    before: str
+    after: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a schema before its first file.
+
+    Attributes:
+        first: what was asked besides, such as whether a lock was taken.
+        digest: of its checkpoint; empty: it has none.
+        tenant_id, slug: None for a schema that is no tenant's.
+        role: who asks.
+        comment: on the schema.
+    """
+
+    first: bool
+    digest: str = ""
+    tenant_id: str | None = None
+    slug: str | None = None
+    role: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why a file could not be applied to a schema, without what the server quotes out of rows.
 

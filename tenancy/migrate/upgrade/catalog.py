@@ -6,7 +6,7 @@ from tenancy.errors import DatabaseSetupError
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import checkpoints
-from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.migrate.ledger.records import Move, SchemaRef
 from tenancy.migrate.upgrade import lock, runner, script
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
@@ -62,8 +62,9 @@ async def _fill(
         for migration in migrations:
             await script.run(conn, schema, migration, shared="", role=role)
         for migration in migrations:
-            await checkpoints.record(conn, schema, migration, run_id=None)
-            await checkpoints.advance(conn, schema, migration)
+            move = Move(migration.previous, migration.digest, migration.version)
+            await conn.execute(checkpoints.claim(schema, migration, run_id=None))
+            await conn.execute(checkpoints.moved(schema, migration.stage, move))
     return [migration.version for migration in migrations]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tenancy.migrate.files.model import Migration
+from tenancy.migrate.files.parts import Part
 from tenancy.migrate.files.source import Source
 from tenancy.migrate.files.splitter import Kind, Statement, tokens
 
@@ -39,7 +40,7 @@ def inside(migration: Migration) -> Migration:
         return migration
     directives = replace(migration.directives, transactional=True)
     if migration.path is not None:
-        return replace(migration, directives=directives)
+        return migration.going(Part(migration.source, directives))
     source = migration.source
     text = list(source.text)
     for statement in source.statements:
@@ -52,7 +53,7 @@ def inside(migration: Migration) -> Migration:
             )
         for start, end in _left_out(statement):
             text[start:end] = re.sub(r"[^\n]", " ", source.text[start:end])
-    return replace(migration, source=Source(source.label, "".join(text)), directives=directives)
+    return migration.going(Part(Source(source.label, "".join(text)), directives))
 
 
 def _left_out(statement: Statement) -> Iterator[tuple[int, int]]:

@@ -7,12 +7,15 @@ without these locks; they save work, and say who is at it.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import asyncpg
 
 from tenancy.errors import MigrationError
+from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.records import Facts, SchemaRef
 
 CLASS = 7_306_118  # any number of ours: the first half of every lock's key
 RUN = 0  # the second half is a pg_namespace.oid, and no schema has one of these two
@@ -20,6 +23,8 @@ BOOTSTRAP = 1
 
 RUN_WAIT_SECONDS = 1.0  # a killed runner's back end may take half a second to notice
 SCHEMA_WAIT_SECONDS = 60.0
+
+UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
 
 _POLL_SECONDS = (0.02, 0.5)
 _HOLDER = """
@@ -44,9 +49,22 @@ class RunLockHeldError(LockHeldError):
     code = "migration_running"
 
 
+@dataclass(slots=True)
+class Held:
+    """The lock of one schema.
+
+    Attributes:
+        facts: read of the schema when it was taken.
+        released: whether the last transaction has given it back.
+    """
+
+    facts: Facts
+    released: bool = False
+
+
 @asynccontextmanager
 async def held(conn: asyncpg.Connection, oid: int) -> AsyncIterator[None]:
-    """Hold the lock of the schema *oid* on *conn*, which has no open transaction.
+    """Hold the lock of *oid* on *conn*, which has no open transaction.
 
     Afterwards *conn* holds no advisory lock at all, for a migration may have taken some of its own.
     Where the block fails *conn* is closed: its transaction, its locks and its state go together.
@@ -54,11 +72,39 @@ async def held(conn: asyncpg.Connection, oid: int) -> AsyncIterator[None]:
     Raises:
         LockHeldError: somebody else had it for a minute.
     """
-    if not await _acquired(conn, oid, SCHEMA_WAIT_SECONDS):
+    if not await _acquired(lambda: _tried(conn, oid), SCHEMA_WAIT_SECONDS):
         raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
     try:
         yield
-        await conn.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
+        await conn.execute(UNLOCK)
+    except BaseException:
+        conn.terminate()
+        raise
+
+
+@asynccontextmanager
+async def of_schema(conn: asyncpg.Connection, schema: SchemaRef) -> AsyncIterator[Held]:
+    """Hold the lock of *schema* as `held` does, and read its facts in the same round trip.
+
+    They may be as old as the moment before the lock was taken; the ledger's own conditions hold.
+
+    Raises:
+        LockHeldError: as `held`.
+    """
+    taken = Held(Facts(first=False))
+
+    async def tried() -> bool:
+        taken.facts = await checkpoints.facts(conn, schema, _try(schema.oid))
+        return taken.facts.first
+
+    if not await _acquired(tried, SCHEMA_WAIT_SECONDS):
+        raise LockHeldError(
+            f"locked by {await holder(conn, schema.oid)}: try again when it is done"
+        )
+    try:
+        yield taken
+        if not taken.released:
+            await conn.execute(UNLOCK)
     except BaseException:
         conn.terminate()
         raise
@@ -90,7 +136,7 @@ async def take_run(conn: asyncpg.Connection) -> None:
     Raises:
         RunLockHeldError: another run has it; names its process.
     """
-    if not await _acquired(conn, RUN, RUN_WAIT_SECONDS):
+    if not await _acquired(lambda: _tried(conn, RUN), RUN_WAIT_SECONDS):
         raise RunLockHeldError(
             f"another run holds the lock, {await holder(conn, RUN)}: wait for it, or end it"
         )
@@ -118,11 +164,11 @@ async def held_by(conn: asyncpg.Connection, oid: int) -> str | None:
     return None if row is None else row["application_name"] or ""
 
 
-async def _acquired(conn: asyncpg.Connection, oid: int, wait_seconds: float) -> bool:
-    """Whether the lock could be taken within the time, polled with growing and uneven pauses."""
+async def _acquired(tried: Callable[[], Awaitable[bool]], wait_seconds: float) -> bool:
+    """Whether *tried* succeeded within the time, polled with growing and uneven pauses."""
     deadline = asyncio.get_running_loop().time() + wait_seconds
     pause, longest = _POLL_SECONDS
-    while not await _tried(conn, oid):
+    while not await tried():
         if asyncio.get_running_loop().time() >= deadline:
             return False
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
@@ -131,7 +177,10 @@ async def _acquired(conn: asyncpg.Connection, oid: int, wait_seconds: float) -> 
 
 
 async def _tried(conn: asyncpg.Connection, oid: int, kind: str = "lock") -> bool:
+    return bool(await conn.fetchval(f"SELECT {_try(oid, kind)}"))
+
+
+def _try(oid: int, kind: str = "lock") -> str:
     # An oid is unsigned and the function's argument is not: the same 32 bits, read as signed.
     key = oid - 2**32 if oid >= 2**31 else oid
-    tried = f"SELECT pg_catalog.pg_try_advisory_{kind}($1, $2)"
-    return bool(await conn.fetchval(tried, CLASS, key))
+    return f"pg_catalog.pg_try_advisory_{kind}({CLASS:d}, {key:d})"

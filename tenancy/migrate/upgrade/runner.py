@@ -1,62 +1,32 @@
 """One schema's way to the target: lock, read the ledger, and one transaction per file."""
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 
 from tenancy.errors import DatabaseUnavailableError
-from tenancy.identifiers import quoted
-from tenancy.migrate.files.model import Migration, Stage
+from tenancy.migrate.files.model import Language, Migration
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
-from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.migrate.ledger.records import Facts, Failure, History, Move, SchemaRef
+from tenancy.migrate.ledger.steps import Direction, Place
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
-from tenancy.migrate.report.events import Event
-from tenancy.migrate.upgrade import lock, script
+from tenancy.migrate.report.events import Backfilling, Event
+from tenancy.migrate.upgrade import lock, retry, script, whole
+from tenancy.migrate.upgrade.applying import apply, commit, content, filled
+from tenancy.migrate.upgrade.change import Change, readable
+from tenancy.migrate.upgrade.lock import Held
+from tenancy.migrate.upgrade.outside import Outside
+from tenancy.migrate.upgrade.scope import Scope
 from tenancy.migrate.upgrade.script import MigrationFailedError
-from tenancy.migrate.upgrade.session import Session, backoff, is_lost
+from tenancy.migrate.upgrade.session import FORGET, Session, backoff, is_lost
+from tenancy.migrate.upgrade.waiting import Watcher
 
-CONTENTION_ATTEMPTS = 8  # at 2 s of lock_timeout each, about half a minute
-LOST_ATTEMPTS = 3  # few: a file that brings the server down would do so each time
-
-_CONTENTION = {"55P03", "40P01", "40001"}  # lock timeout, deadlock, serialization
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-
-
-async def apply(
-    conn: asyncpg.Connection,
-    schema: SchemaRef,
-    migration: Migration,
-    run_id: UUID | None,
-    *,
-    shared: str,
-) -> None:
-    """Apply *migration* to *schema* in the open transaction; when that commits, both are there.
-
-    The ledger's row goes first: whoever comes second waits for it, and then does nothing twice. The
-    checkpoint goes last, so that a file which ended the transaction has none.
-
-    Raises:
-        AlreadyAppliedError: the ledger has it.
-        MigrationFailedError: a statement failed, or left its scope.
-    """
-    role = await checkpoints.record(conn, schema, migration, run_id)
-    await script.run(conn, schema, migration, shared=shared, role=role)
-    if migration.stage is Stage.SHARED:
-        await conn.execute(readable(schema.name))
-    await checkpoints.advance(conn, schema, migration)
-
-
-def readable(shared: str) -> str:
-    """Return the SQL that lets everybody who may connect read the shared schema, and no more."""
-    schema = quoted(shared)
-    return (
-        f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC; GRANT USAGE ON SCHEMA {schema} TO PUBLIC; "
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO PUBLIC; "
-        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO PUBLIC"
-    )
+__all__ = ["Upgrade", "apply", "readable"]
 
 
 class Upgrade:
@@ -65,12 +35,13 @@ class Upgrade:
     Args:
         until: the highest version to apply; None: all.
         watch: told of what takes long while it is under way.
+        stop: once set, a backfill ends between two batches.
 
     Attributes:
         applied: versions that this upgrade has applied and committed, also when it failed later.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is to be done, then how, by name
         self,
         session: Session,
         schema: SchemaRef,
@@ -80,6 +51,7 @@ class Upgrade:
         shared: str,
         until: str | None = None,
         watch: Callable[[Event], None] | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
         self.applied: list[str] = []
         self._session = session
@@ -88,66 +60,160 @@ class Upgrade:
         self._run_id = run_id
         self._shared = shared
         self._until = until
-        self._watch = watch
+        self._stop = stop
+        self._tell = watch or (lambda _: None)
+        self._watcher = Watcher(session, schema.name, self._tell)
         self._at: Migration | None = None
-        self._unanswered: Migration | None = None  # whose COMMIT was sent
+        self._unanswered: Change | None = None  # whose COMMIT was sent
+        self._unplaced: set[str] = set()  # versions that fail at no known place
+        self._progress = 0
 
     async def run(self) -> Position:
         """Apply what is pending, again where that can help; return where the schema stands then.
 
         Raises:
             MigrationFailedError: a file failed, or contention went on for too long.
+            NeedsDecisionError: a statement's outcome is in doubt.
+            BackfillStoppedError: *stop* was set.
             LockHeldError: somebody else is at this schema.
             DatabaseUnavailableError: the server cannot be reached.
         """
         attempt = 0
-        while True:
-            done = len(self.applied)
-            try:
-                return await self._locked()
-            except Exception as error:
-                attempt = attempt + 1 if len(self.applied) == done else 1
-                if attempt >= _attempts(error):
-                    self._raise_final(error)
-                    raise
-                if is_lost(error):
-                    self._session.discard()
-            await backoff(attempt)
+        async with self._watcher:
+            while True:
+                progress = self._progress
+                try:
+                    return await self._locked()
+                except whole.UnplacedError:
+                    continue
+                except Exception as error:
+                    attempt = attempt + 1 if self._progress == progress else 1
+                    if attempt >= retry.attempts(error, self._at):
+                        self._raise_final(error)
+                        raise
+                    if is_lost(error):
+                        self._session.discard()
+                    elif retry.is_contention(error.__cause__ or error):
+                        self._watcher.look()
+                await backoff(attempt)
 
     async def _locked(self) -> Position:
         conn = await self._session.connection()
-        async with lock.held(conn, self._schema.oid):
-            position = await self._position(conn)
-            while self._goes_on(position):
-                await self._step(conn, position.pending[0])
-                position = await self._position(conn)
-            return position
+        self._watcher.at(conn.get_server_pid())
+        async with lock.of_schema(conn, self._schema) as held:
+            facts = held.facts
+            found, history = await self._position(conn, facts.digest)
+            await self._answered(conn, found)
+            digest, rest = facts.digest, list(found.pending)
+            while rest and (self._until is None or rest[0].version <= self._until):
+                migration = rest.pop(0)
+                move, history = _move(migration, digest, history)
+                last = not rest or (self._until is not None and rest[0].version > self._until)
+                await self._step(conn, self._change(migration, facts, move), held, last=last)
+                digest = move.after
+            return self._end(found, digest, history, tuple(rest))
 
-    def _goes_on(self, position: Position) -> bool:
-        if position.verdict is not Verdict.BEHIND:
-            return False
-        return self._until is None or position.pending[0].version <= self._until
-
-    async def _position(self, conn: asyncpg.Connection) -> Position:
-        digest = await checkpoints.digest(conn, self._schema)
+    def _end(
+        self, begun: Position, digest: str, history: History | None, rest: tuple[Migration, ...]
+    ) -> Position:
+        if begun.verdict is not Verdict.BEHIND:
+            return begun
+        if rest:
+            return Position(Verdict.BEHIND, rest)
         found = chain.position(self._migrations, digest)
-        if found is None:
-            history = await checkpoints.history(conn, self._schema.oid)
-            found = chain.difference(self._migrations, digest, history)
-        lost, self._unanswered = self._unanswered, None
-        if lost is not None and not found.verdict.refused and lost not in found.pending:
-            self.applied.append(lost.version)  # the COMMIT had arrived
-        return found
+        return found or chain.difference(self._migrations, digest, history or History({}))
 
-    async def _step(self, conn: asyncpg.Connection, migration: Migration) -> None:
-        self._at = migration
-        await conn.execute(_BEGIN)
-        await apply(conn, self._schema, migration, self._run_id, shared=self._shared)
-        self._unanswered = migration
-        await _commit(conn, migration)
+    async def _position(
+        self, conn: asyncpg.Connection, digest: str
+    ) -> tuple[Position, History | None]:
+        """Return where the schema stands, and its history where that is not the files'."""
+        found = chain.position(self._migrations, digest)
+        if found is not None:
+            return found, None
+        history = await checkpoints.history(conn, self._schema.oid)
+        return chain.difference(self._migrations, digest, history), history
+
+    async def _answered(self, conn: asyncpg.Connection, found: Position) -> None:
+        """Learn what has become of a COMMIT whose answer was lost."""
+        lost, self._unanswered = self._unanswered, None
+        if lost is None or found.verdict.refused or lost.migration in found.pending:
+            return
+        self.applied.append(lost.migration.version)
+        await script.all_of(conn, lost.told)
+
+    def _change(self, migration: Migration, facts: Facts, move: Move) -> Change:
+        scope = Scope(self._schema, migration.stage, self._shared, facts.role)
+        return Change(scope, migration, facts, move, self._run_id)
+
+    async def _step(
+        self, conn: asyncpg.Connection, change: Change, held: Held, *, last: bool
+    ) -> None:
+        migration = self._at = change.migration
+        python_or_unplaced = (
+            migration.language is Language.PYTHON or migration.version in self._unplaced
+        )
+        try:
+            if not migration.directives.transactional:
+                await self._outside(conn, change)
+            elif python_or_unplaced:
+                await self._by_statement(conn, change)
+            else:
+                self._unanswered = change
+                held.released = await self._whole(conn, change, last=last)
+        except (MigrationFailedError, AlreadyAppliedError):
+            self._unanswered = None
+            raise
         self._unanswered = None
         self.applied.append(migration.version)
-        await self._session.forget()
+        self._progressed()
+
+    def _progressed(self) -> None:
+        """Note that the next failure is not the last one again."""
+        self._progress += 1
+
+    def _told(self, event: Event) -> None:
+        if isinstance(event, Backfilling):
+            self._progressed()
+        self._tell(event)
+
+    async def _by_statement(self, conn: asyncpg.Connection, change: Change) -> None:
+        await filled(
+            conn, change, change.begun, lambda: content(conn, change, self._told, self._stop)
+        )
+        await self._commit(conn, change)
+
+    async def _outside(self, conn: asyncpg.Connection, change: Change) -> None:
+        place = Place(self._schema, change.migration.version, Direction.UP)
+        if change.migration.language is Language.PYTHON:
+            await content(conn, change, self._told, self._stop)
+        else:
+            await Outside(conn, change, place, self._progressed).run()
+        await script.all_of(conn, FORGET)
+        await filled(conn, change, change.begun, None)
+        await self._commit(conn, change)
+
+    async def _commit(self, conn: asyncpg.Connection, change: Change) -> None:
+        self._unanswered = change
+        await commit(conn, change.migration)
+        await script.all_of(conn, [*change.told, *FORGET])
+
+    async def _whole(self, conn: asyncpg.Connection, change: Change, *, last: bool) -> bool:
+        """Apply *change* in one round trip where that works; return whether the lock is released.
+
+        Raises:
+            UnplacedError: it failed, perhaps after it was committed.
+        """
+        try:
+            await whole.run(conn, change, last=last)
+        except whole.UnplacedError:
+            self._unplaced.add(change.migration.version)
+            if not conn.is_in_transaction():
+                raise
+            self._unanswered = None
+            await script.all_of(conn, ["ROLLBACK", *FORGET])
+            await self._by_statement(conn, change)
+            return False
+        return last
 
     def _raise_final(self, error: Exception) -> None:
         """Raise *error* as a failure of this schema, where it is one and does not say so itself."""
@@ -159,22 +225,24 @@ class Upgrade:
             reason = f"{error}, but its checkpoint says otherwise: did it end its transaction?"
             raise script.broken(self._at, reason) from error
         if is_lost(error) or isinstance(error, asyncpg.PostgresError):
-            raise MigrationFailedError(script.failed(self._at, error)) from error
+            failure = script.failed(self._at, error)
+            raise MigrationFailedError(self._blocked(failure)) from error
+        if isinstance(error, MigrationFailedError):
+            error.failure = self._blocked(error.failure)
+            error.args = (str(error.failure),)
+
+    def _blocked(self, failure: Failure) -> Failure:
+        """Return *failure* with who held the lock, where it is of one."""
+        if failure.sqlstate != retry.LOCK_TIMEOUT or not self._watcher.blocker:
+            return failure
+        return replace(failure, message=f"{failure.message}; held by {self._watcher.blocker}")
 
 
-async def _commit(conn: asyncpg.Connection, migration: Migration) -> None:
-    status = await conn.execute("COMMIT", timeout=script.timeout_seconds(migration))
-    if status != "COMMIT":
-        raise script.broken(migration, f"the server answered {status} to COMMIT")
-
-
-def _attempts(error: Exception) -> int:
-    """Return how often to try in all where *error* ended the last attempt."""
-    cause = error.__cause__ if isinstance(error, MigrationFailedError) else error
-    if cause is None:
-        return 0
-    if is_lost(cause) or isinstance(cause, AlreadyAppliedError):
-        return LOST_ATTEMPTS
-    sqlstate = getattr(cause, "sqlstate", None)
-    torn = sqlstate == "XX000" and "tuple concurrently" in str(cause.args[0])
-    return CONTENTION_ATTEMPTS if torn or sqlstate in _CONTENTION else 0
+def _move(
+    migration: Migration, digest: str, history: History | None
+) -> tuple[Move, History | None]:
+    """Return how *migration* moves a checkpoint at *digest*, and the history afterwards."""
+    if history is None:
+        return Move(digest, migration.digest, migration.version), None
+    after = history.then(migration.version, migration.checksum)
+    return Move(digest, after.digest, after.newest), after

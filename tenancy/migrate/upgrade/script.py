@@ -1,39 +1,44 @@
-"""One file's statements in one schema, in a scope that is checked afterwards."""
+"""One file's statements one by one, so that each error has its place; and the words of failures."""
 
 import re
-import secrets
+from collections.abc import Iterable
 
 import asyncpg
 
 from tenancy.errors import MigrationError
-from tenancy.identifiers import literal, quoted
-from tenancy.migrate.files.directives import Directives
-from tenancy.migrate.files.model import Migration, Stage
-from tenancy.migrate.files.splitter import Statement
+from tenancy.migrate.files.model import Migration
+from tenancy.migrate.files.splitter import Kind, Statement, tokens
+from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import Failure, SchemaRef
-from tenancy.migrate.upgrade.session import is_lost
+from tenancy.migrate.upgrade import traces
+from tenancy.migrate.upgrade.change import Change
+from tenancy.migrate.upgrade.scope import LEFT, LOCK_TIMEOUT, STATEMENT_TIMEOUT, Scope, timeouts
+from tenancy.migrate.upgrade.session import UNLIMITED_SECONDS, is_lost
 
-# In milliseconds. Short, because every query of a tenant waits behind an ALTER that waits.
-LOCK_TIMEOUT = 2_000
-STATEMENT_TIMEOUT = 600_000
+__all__ = [
+    "LOCK_TIMEOUT",
+    "STATEMENT_TIMEOUT",
+    "MigrationFailedError",
+    "NeedsDecisionError",
+    "all_of",
+    "broken",
+    "execute",
+    "failed",
+    "failed_at",
+    "head",
+    "overtaken",
+    "refuse",
+    "run",
+    "statements",
+    "timeout_seconds",
+    "words",
+]
 
 # The server ends a statement first; this is for a server that has gone without a word.
 SILENCE_SECONDS = 30.0
 
-_SCOPE = """
-    SELECT pg_catalog.current_setting('tenancy.scope', true) AS marker,
-           pg_catalog.current_setting('search_path') AS path,
-           current_user::text AS role,
-           (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = pg_catalog.current_schema())
-               AS schema_oid
-"""
 _RAISING = {"exec_stmt_raise", "exec_stmt_assert"}  # pl_exec.c
-_BROKEN = (
-    "the file ended the migrator's transaction; a part of it may have stayed: look at the schema",
-    "the file left another search_path than it was given: set it back before the end",
-    "the file left another role than it was given: set it back before the end",
-    "the schema is not there any more",
-)
+_HEAD_WORDS = 5
 
 
 class MigrationFailedError(MigrationError):
@@ -71,12 +76,67 @@ async def run(
     Raises:
         MigrationFailedError: a statement failed, or left the transaction, the path or the role.
     """
-    path = _path(schema, migration.stage, shared)
-    marker = secrets.token_hex(8)
-    await conn.execute(_scope(path, marker, migration.directives))
+    scope = Scope(schema, migration.stage, shared, role)
+    await all_of(conn, scope.local(migration.directives))
+    await statements(conn, migration)
+    try:
+        await conn.execute(scope.check())
+    except asyncpg.PostgresError as error:
+        _refuse_left(scope, migration, error)
+        raise
+
+
+async def statements(conn: asyncpg.Connection, migration: Migration) -> None:
+    """Run the statements of *migration* one by one.
+
+    Raises:
+        MigrationFailedError: one failed; gives its place.
+    """
     for statement in migration.source.statements:
-        await _execute(conn, migration, statement)
-    await _require_scope(conn, migration, (marker, path, role, schema.oid))
+        await execute(conn, migration, statement, timeout_seconds(migration))
+
+
+async def execute(
+    conn: asyncpg.Connection, migration: Migration, statement: Statement, seconds: float
+) -> None:
+    """Run one *statement* of *migration*; after *seconds* without a word the server is given up.
+
+    Raises:
+        MigrationFailedError: it failed; gives its place.
+    """
+    try:
+        await conn.execute(statement.text, timeout=seconds)
+    except asyncpg.PostgresError as error:
+        if is_lost(error):
+            raise
+        within = int(error.position) - 1 if error.position else 0
+        raise failed_at(migration, error, statement.start + within) from error
+
+
+async def all_of(conn: asyncpg.Connection, sql: Iterable[str]) -> None:
+    """Run SQL of our own, one statement at a time as every server takes it."""
+    for statement in sql:
+        await conn.execute(statement)
+
+
+def refuse(change: Change, error: asyncpg.PostgresError) -> None:
+    """Raise if *error* is of the SQL around a file: it left its scope, or was applied before.
+
+    Raises:
+        MigrationFailedError, AlreadyAppliedError
+    """
+    scope, migration = change.scope, change.migration
+    if checkpoints.is_claimed(error):
+        raise checkpoints.claimed(scope.schema, migration) from error
+    _refuse_left(scope, migration, error)
+    if scope.fault(error) is not None:
+        raise overtaken(change) from error
+
+
+def overtaken(change: Change) -> checkpoints.AlreadyAppliedError:
+    """Return the error of a schema that somebody else has brought on."""
+    name, label = change.scope.schema.name, change.migration.source.label
+    return checkpoints.AlreadyAppliedError(f"{name} does not stand before {label}")
 
 
 def failed(migration: Migration, error: BaseException, offset: int | None = None) -> Failure:
@@ -85,7 +145,16 @@ def failed(migration: Migration, error: BaseException, offset: int | None = None
     place = source.label if offset is None else source.place(offset)
     sqlstate = getattr(error, "sqlstate", None)
     raised = getattr(error, "server_source_function", None) in _RAISING
-    return Failure(migration.version, place, _words(error), sqlstate, raised=raised)
+    said = words(error)
+    if offset is not None and (statement := _statement_at(migration, offset)):
+        traced = traces.trace(error, source.text, statement)
+        said = f"{said} ({', '.join([head(statement), *traced])})"
+    return Failure(migration.version, place, said, sqlstate, raised=raised)
+
+
+def failed_at(migration: Migration, error: BaseException, offset: int) -> MigrationFailedError:
+    """Return the error of a file which failed by *error* at *offset*."""
+    return MigrationFailedError(failed(migration, error, offset))
 
 
 def broken(migration: Migration, reason: str) -> MigrationFailedError:
@@ -93,55 +162,25 @@ def broken(migration: Migration, reason: str) -> MigrationFailedError:
     return MigrationFailedError(Failure(migration.version, migration.source.label, reason))
 
 
+def head(statement: Statement) -> str:
+    """Return how *statement* begins, as it is written: keywords and names, but no values."""
+    found: list[str] = []
+    for token in tokens(statement.text):
+        if token.silent:
+            continue
+        if token.kind not in {Kind.WORD, Kind.QUOTED_NAME} or len(found) == _HEAD_WORDS:
+            break
+        found.append(token.text)
+    return " ".join(found)
+
+
 def timeout_seconds(migration: Migration) -> float:
     """Return how long to wait for the server's answer to one statement of *migration*."""
-    timeout = migration.directives.statement_timeout or STATEMENT_TIMEOUT
-    return timeout / 1000 + SILENCE_SECONDS
+    timeout = timeouts(migration.directives)[1]
+    return timeout / 1000 + SILENCE_SECONDS if timeout else UNLIMITED_SECONDS
 
 
-def _path(schema: SchemaRef, stage: Stage, shared: str) -> list[str]:
-    readable = [shared] if stage is Stage.TENANT else []
-    # Last, or a temporary table would hide the schema's own.
-    return [schema.name, *readable, "pg_temp"]
-
-
-def _scope(path: list[str], marker: str, directives: Directives) -> str:
-    names = ", ".join([*map(quoted, path[:-1]), path[-1]])
-    return (
-        f"SET LOCAL search_path = {names}; "
-        f"SET LOCAL lock_timeout = {directives.lock_timeout or LOCK_TIMEOUT:d}; "
-        f"SET LOCAL statement_timeout = {directives.statement_timeout or STATEMENT_TIMEOUT:d}; "
-        f"SET LOCAL tenancy.scope = {literal(marker)}"
-    )
-
-
-async def _execute(conn: asyncpg.Connection, migration: Migration, statement: Statement) -> None:
-    # One at a time, so that an error without a position has a place too.
-    try:
-        await conn.execute(statement.text, timeout=timeout_seconds(migration))
-    except asyncpg.PostgresError as error:
-        if is_lost(error):
-            raise
-        within = int(error.position) - 1 if error.position else 0
-        raise MigrationFailedError(failed(migration, error, statement.start + within)) from error
-
-
-async def _require_scope(
-    conn: asyncpg.Connection, migration: Migration, expected: tuple[str, list[str], str, int]
-) -> None:
-    row = await conn.fetchrow(_SCOPE)
-    found = (row["marker"], _names(row["path"]), row["role"], row["schema_oid"])
-    for value, right, reason in zip(found, expected, _BROKEN, strict=True):
-        if value != right:
-            raise broken(migration, reason)
-
-
-def _names(path: str) -> list[str]:
-    """Return the schemas in *path*; the server quotes a name that is a word of SQL."""
-    return [name.strip().strip('"') for name in path.split(",")]
-
-
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
     """Return what *error* says, without the values that the server quotes out of rows.
 
     Those are in DETAIL, which str() would add, and in the messages of class 22 (data exceptions).
@@ -154,3 +193,14 @@ def _words(error: BaseException) -> str:
     condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error"))
     constraint = f" of {error.constraint_name}" if error.constraint_name else ""
     return f"{condition.lower()}{constraint}"
+
+
+def _statement_at(migration: Migration, offset: int) -> Statement | None:
+    before = [one for one in migration.source.statements if one.start <= offset]
+    return before[-1] if before else None
+
+
+def _refuse_left(scope: Scope, migration: Migration, error: BaseException) -> None:
+    fault = scope.fault(error)
+    if fault is not None and fault < len(LEFT):
+        raise broken(migration, LEFT[fault]) from error

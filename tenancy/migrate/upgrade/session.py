@@ -15,6 +15,7 @@ from tenancy.settings import Settings, variable
 APPLICATION_NAME = "tenancy migrate"
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0  # for statements of our own; a file's have the server's timeout
+UNLIMITED_SECONDS = 1e8  # three years: the driver takes None for the limit above
 CONNECT_ATTEMPTS = 5
 CLOSE_TIMEOUT_SECONDS = 5.0
 
@@ -32,9 +33,15 @@ _SESSION = {
 _WATCHFUL = {"client_connection_check_interval": "500ms", "idle_session_timeout": "0"}
 
 # Everything a file can leave behind in a session, except advisory locks, which are kept.
-_FORGET = (
-    "CLOSE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; "
-    "DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL"
+FORGET = (
+    "CLOSE ALL",
+    "UNLISTEN *",
+    "RESET SESSION AUTHORIZATION",
+    "RESET ROLE",
+    "RESET ALL",
+    "DISCARD TEMP",
+    "DISCARD SEQUENCES",
+    "DEALLOCATE ALL",
 )
 Result = TypeVar("Result")
 
@@ -98,8 +105,8 @@ class Session:
 
     async def forget(self) -> None:
         """Leave nothing in the session of a file that has run in it."""
-        if self._conn is not None:
-            await self._conn.execute(_FORGET)
+        for sql in FORGET if self._conn is not None else ():
+            await (await self.connection()).execute(sql)
 
     async def recycle(self) -> None:
         """Count one more schema, and close a connection that has seen its share."""

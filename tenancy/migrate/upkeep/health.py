@@ -1,6 +1,5 @@
 """What is wrong with tenants' schemas, whatever the others are like."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 import asyncpg
@@ -8,9 +7,9 @@ import asyncpg
 from tenancy.migrate.files.model import Stage
 from tenancy.migrate.ledger import checkpoints, cohorts, shapes
 from tenancy.migrate.ledger.shapes import Member
+from tenancy.migrate.upgrade import stamp
 from tenancy.migrate.upkeep.verdicts import Fault
 
-_STAMP = re.compile(r"(?:\A|\n)tenancy version=(?P<version>\S*) digest=(?P<digest>[0-9a-f]*)\Z")
 _MEANT = {"constraint"}  # NOT VALID may be a step on the way
 
 
@@ -29,14 +28,14 @@ async def examine(conn: asyncpg.Connection, members: Sequence[Member]) -> list[F
 def _stamped(members: Sequence[Member]) -> Iterator[tuple[str, str]]:
     """Yield those whose schema says in its comment that it stands elsewhere; pure."""
     for member in members:
-        stamp = _STAMP.search(member.comment)
-        if stamp is None or (stamp["version"], stamp["digest"]) == (member.version, member.digest):
+        found = stamp.read(member.comment)
+        if found is None or found == (member.version, member.digest):
             continue
         at = member.version or "nothing"
-        if stamp["version"] == member.version:
+        if found[0] == member.version:
             words = f"its comment and the ledger say {at}, but not of the same files"
         else:
-            words = f"its comment says it stands at {stamp['version']}, the ledger says {at}"
+            words = f"its comment says it stands at {found[0]}, the ledger says {at}"
         yield member.slug, f"{words}: was it restored from a dump?"
 
 

@@ -1,0 +1,81 @@
+"""One file's change of one schema, and the SQL that begins and ends its transaction."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from tenancy.identifiers import literal, quoted
+from tenancy.migrate.files.model import Migration, Stage
+from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.records import Facts, Move
+from tenancy.migrate.upgrade import stamp
+from tenancy.migrate.upgrade.scope import Scope
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file on its way into a schema.
+
+    Attributes:
+        facts: of the schema, before the first file of this upgrade.
+        move: of the checkpoint, when the file is in.
+    """
+
+    scope: Scope
+    migration: Migration
+    facts: Facts
+    move: Move
+    run_id: UUID | None
+
+    @property
+    def begun(self) -> list[str]:
+        """The SQL that begins the transaction: the ledger's row first, then the scope."""
+        schema, migration = self.scope.schema, self.migration
+        return [
+            BEGIN,
+            *([checkpoints.TELLS_LATER] if self.told else []),
+            checkpoints.claim(schema, migration, self.run_id),
+            *self.scope.local(migration.directives),
+        ]
+
+    @property
+    def ended(self) -> list[str]:
+        """The SQL that ends it but for COMMIT; it fails if the file has left its scope."""
+        schema, stage = self.scope.schema, self.migration.stage
+        writes = [checkpoints.moved(schema, stage, self.move)]
+        if stage is not Stage.CATALOG:  # an old one has no such column yet
+            writes.append(checkpoints.timed(schema, self.migration))
+        return [
+            *([readable(schema.name)] if stage is Stage.SHARED else []),
+            self.scope.check(*writes),
+            *self.stamped,
+        ]
+
+    @property
+    def stamped(self) -> list[str]:
+        """The SQL that stamps a schema which somebody may dump alone."""
+        if self.migration.stage is not Stage.TENANT:
+            return []
+        return [stamp.sql(self.scope.schema, self.facts.comment, self.move)]
+
+    @property
+    def told(self) -> list[str]:
+        """The SQL that tells of the new version, to be run after COMMIT; empty: nobody has to know.
+
+        Not within the transaction: a COMMIT that tells something waits for all other such COMMITs
+        in the database, each with its own wait for the disk (async.c, PreCommit_Notify).
+        """
+        if self.facts.tenant_id is None:
+            return []
+        return [f"NOTIFY tenancy_registry, {literal(self.facts.tenant_id)}"]
+
+
+def readable(shared: str) -> str:
+    """Return the SQL that lets everybody who may connect read the shared schema, and no more."""
+    schema = quoted(shared)
+    return (
+        f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC; GRANT USAGE ON SCHEMA {schema} TO PUBLIC; "
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO PUBLIC; "
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO PUBLIC"
+    )
