@@ -28,6 +28,9 @@ from tenancy.migrate.shape.snapshot import Snapshot
 from tenancy.migrate.upgrade import fresh
 from tenancy.migrate.upgrade.lock import RunLockHeldError
 from tenancy.migrate.upgrade.session import Session
+from tenancy.migrate.upkeep.baseline import Baselined, baseline
+from tenancy.migrate.upkeep.mending import Wanted
+from tenancy.migrate.upkeep.repair import Repairs, repairs
 from tenancy.migrate.upkeep.verdicts import Verification
 from tenancy.migrate.upkeep.verify import verify
 from tenancy.settings import Settings
@@ -35,10 +38,12 @@ from tenancy.settings import Settings
 _log = logging.getLogger(__name__)
 
 __all__ = [
+    "Baselined",
     "Files",
     "Migration",
     "Options",
     "Outcome",
+    "Repairs",
     "Report",
     "Result",
     "RunLockHeldError",
@@ -46,12 +51,15 @@ __all__ = [
     "Stage",
     "Survey",
     "Verification",
+    "Wanted",
     "apply_all",
+    "baseline",
     "load",
     "migrate",
     "packaged_sql_folder",
     "plan",
     "refuse_unless_current",
+    "repairs",
     "resume",
     "snapshot",
     "stages_behind",

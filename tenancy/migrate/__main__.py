@@ -2,7 +2,7 @@
 
 import click
 
-from tenancy.migrate.commands import look, new, snapshot, up, verify
+from tenancy.migrate.commands import baseline, look, new, repair, snapshot, up, verify
 
 
 class _UpByDefault(click.Group):
@@ -28,7 +28,16 @@ def migrate_group() -> None:
     """  # noqa: D301 - click keeps the lines after the character itself
 
 
-for _command in (up.up, look.plan, look.status, new.new, snapshot.snapshot, verify.verify):
+for _command in (
+    up.up,
+    look.plan,
+    look.status,
+    verify.verify,
+    new.new,
+    snapshot.snapshot,
+    baseline.baseline,
+    repair.repair,
+):
     migrate_group.add_command(_command)
 
 if __name__ == "__main__":

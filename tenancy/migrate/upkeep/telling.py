@@ -1,8 +1,10 @@
-"""What `verify` found, in words for people and as JSON objects for programs; pure."""
+"""What `verify`, `baseline` and `repair` found: words for people, JSON for programs; pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from tenancy.migrate.shape.differences import Difference
+from tenancy.migrate.upkeep.baseline import Baselined
+from tenancy.migrate.upkeep.repair import Repairs
 from tenancy.migrate.upkeep.verdicts import Verification
 
 SHOWN = 5  # tenants named in a line
@@ -97,3 +99,60 @@ def _sum(found: Verification) -> str:
         parts.append(f"{len(found.left_out):,} not compared")
     told = f": {named(sorted(odd))}" if odd else ""
     return f"against {found.against}: {'; '.join(parts) or 'no tenant'}{told}"
+
+
+def baseline_lines(found: Baselined) -> Iterator[str]:
+    """Yield who was refused and why; then the sum."""
+    for odd in found.odd:
+        yield f"{named(odd.slugs)}: not what the files up to {found.version} make:"
+        yield from (f"  {one}" for one in odd.differences)
+    for slugs, why in _by_reason(found.refused.items()):
+        yield f"{named(slugs)}: refused, {why}"
+    parts = [f"{len(found.done):,} marked"]
+    parts += [f"{len(found.already):,} were there"] if found.already else []
+    refused = len(found.refused) + sum(len(odd.slugs) for odd in found.odd)
+    parts += [f"{refused:,} refused"] if refused else []
+    yield f"baseline {found.version}: {', '.join(parts)}"
+
+
+def baseline_objects(found: Baselined) -> Iterator[dict[str, object]]:
+    """Yield members of JSON objects: tenants that were refused, the sum."""
+    for odd in found.odd:
+        told = [_difference(one) for one in odd.differences]
+        yield {"event": "differs", "tenants": odd.slugs, "differences": told}
+    for slug, why in found.refused.items():
+        yield {"event": "refused", "tenant": slug, "reason": why}
+    yield {
+        "event": "baseline",
+        "version": found.version,
+        "marked": found.done,
+        "already": found.already,
+    }
+
+
+def repair_lines(found: Repairs) -> Iterator[str]:
+    """Yield what would change, one paragraph for schemas with the same history."""
+    for one in found.planned:
+        names = [schema.name for schema in one.cohort.schemas]
+        yield f"{one.cohort.stage} ({len(names):,}): {named(names)}"
+        if one.mend.refusal:
+            yield f"  refused: {one.mend.refusal}"
+        else:
+            yield from (f"  {line}" for line in one.mend.words())
+    if found.gone:
+        names = [f"{gone.name} at {gone.version or 'nothing'}" for gone in found.gone]
+        yield f"gone ({len(names):,}): {named(names)}"
+
+
+def repair_objects(found: Repairs) -> Iterator[dict[str, object]]:
+    """Yield members of JSON objects: what would change."""
+    for one in found.planned:
+        yield {
+            "event": "repair",
+            "stage": one.cohort.stage,
+            "schemas": [schema.name for schema in one.cohort.schemas],
+            "changes": [] if one.mend.refusal else list(one.mend.words()),
+            "refused": one.mend.refusal or None,
+        }
+    for gone in found.gone:
+        yield {"event": "gone", "schema": gone.name, "oid": gone.oid, "version": gone.version}
