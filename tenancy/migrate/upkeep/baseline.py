@@ -180,8 +180,9 @@ async def _mark(
     try:
         async with conn.transaction():
             await lock.claim(conn, schema.oid)
-            shown = shape.fingerprint if shape else None
-            await baselines.record(conn, schema, base, name=NAME, fingerprint=shown)
+            await baselines.record(conn, schema, base, name=NAME)
+            if shape is not None:
+                await shapes.store(conn, {schema.oid: (base.digest, shape.fingerprint)})
             move = Move("", base.digest, base.version)
             await conn.execute(stamp.sql(schema, member.comment, move))
     except asyncpg.InvalidSchemaNameError:
