@@ -3,8 +3,10 @@
 ``python -m tenancy.migrate`` is its command; these are its functions.
 """
 
+import importlib
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
@@ -33,15 +35,24 @@ from tenancy.migrate.upgrade.python import Context
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
+if TYPE_CHECKING:
+    from tenancy.migrate.upkeep.baseline import Baselined, baseline
+    from tenancy.migrate.upkeep.mending import Wanted
+    from tenancy.migrate.upkeep.repair import Repairs, repairs
+    from tenancy.migrate.upkeep.verdicts import Verification
+    from tenancy.migrate.upkeep.verify import verify
+
 _log = logging.getLogger(__name__)
 
 __all__ = [
+    "Baselined",
     "Batch",
     "Context",
     "Files",
     "Migration",
     "Options",
     "Outcome",
+    "Repairs",
     "Report",
     "Result",
     "Reversed",
@@ -49,19 +60,42 @@ __all__ = [
     "Snapshot",
     "Stage",
     "Survey",
+    "Verification",
+    "Wanted",
     "apply_all",
+    "baseline",
     "down",
     "load",
     "migrate",
     "packaged_sql_folder",
     "plan",
     "refuse_unless_current",
+    "repairs",
     "resolve",
     "resume",
     "snapshot",
     "stages_behind",
     "status",
+    "verify",
 ]
+
+
+# Imported when they are asked for: a run that finds nothing pending has no need of them.
+_UPKEEP = {
+    "Baselined": "baseline",
+    "Repairs": "repair",
+    "Verification": "verdicts",
+    "Wanted": "mending",
+    "baseline": "baseline",
+    "repairs": "repair",
+    "verify": "verify",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _UPKEEP:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.upkeep.{_UPKEEP[name]}"), name)
 
 
 async def stages_behind(
