@@ -14,6 +14,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 from support.databases import drop_database, drop_logins, make_database, make_logins, superuser
 from support.processes import environment, run
 from support.servers import server
+
 from tenancy import migrate, provision
 from tenancy.embedded.programs import program
 from tenancy.migrate.origin.snapshot import written
