@@ -118,7 +118,13 @@ class Settings(BaseSettings):
     )
     sql_dir: Path | None = Field(
         default=None,
-        description="Directory that holds shared/ and tenant/. Unset: ./sql.",
+        description="Directory that holds shared/ and tenant/, or tenants' migrations themselves. "
+        "Unset: ./sql.",
+    )
+    sql_written_for: str | None = Field(
+        default=None,
+        description="Schema whose name means the tenant's own in tenants' migrations: public, for "
+        "files that were written with it. Unset: such a name is refused.",
     )
     pool_min_size: int = Field(
         default=2,
@@ -248,9 +254,11 @@ class Settings(BaseSettings):
             )
         return keys
 
-    @field_validator("shared_schema")
+    @field_validator("shared_schema", "sql_written_for")
     @classmethod
-    def _schema(cls, name: str) -> str:
+    def _schema(cls, name: str | None) -> str | None:
+        if name is None:
+            return None
         try:
             identifiers.identifier(name)
         except InvalidIdentifierError as error:
@@ -293,6 +301,8 @@ class Settings(BaseSettings):
             raise ValueError("TENANCY_POOL_MIN_SIZE must not be over TENANCY_POOL_MAX_SIZE")
         if self.admin_database_url is not None and self.database_url is None:
             raise ValueError("TENANCY_ADMIN_DATABASE_URL needs TENANCY_DATABASE_URL beside it")
+        if self.sql_written_for == self.shared_schema:
+            raise ValueError("TENANCY_SQL_WRITTEN_FOR must not be the schema that tenants share")
         return self
 
     @property

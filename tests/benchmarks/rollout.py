@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
@@ -36,7 +37,7 @@ async def main(options: argparse.Namespace) -> None:
             slugs = [f"tenant-{n}" for n in range(1, options.tenants + 1)]
             rollout, _ = await rollouts.rolled_out(
                 settings,
-                lambda port, slugs=slugs, n=number: Traffic(port, slugs, options.rate, n),
+                partial(Traffic, slugs=slugs, per_second=options.rate, seed=number),
                 options.quiet,
                 *("--parallel", str(options.parallel), *options.more),
             )

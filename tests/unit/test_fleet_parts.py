@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from tenancy.migrate.files import folder
 from tenancy.migrate.files.directives import Directives
-from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.migrate.files.model import Files, Migration, Stage, Written
+from tenancy.migrate.files.parts import Part
+from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
 from tenancy.migrate.fleet import phases, waves
 from tenancy.migrate.fleet.amounts import Amount
@@ -111,9 +113,9 @@ def test_a_canary_can_be_named() -> None:
 def _file(number: int, *, transactional: bool = True) -> Migration:
     version = f"{number:04}"
     source = Source(f"tenant/{version}_a.sql", "SELECT 1")
-    return Migration(
-        Stage.TENANT, version, "a", "", "", source, Directives(transactional=transactional)
-    )
+    written = Written(source, None, free=False, path=None, reading=Reading)
+    part = Part(source, Directives(transactional=transactional))
+    return Migration(Stage.TENANT, version, "a", "", "", written, part)
 
 
 chains = st.lists(st.booleans(), min_size=1, max_size=12).map(

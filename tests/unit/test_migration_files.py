@@ -21,16 +21,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _load(folder: Path, stage: Stage = Stage.TENANT, **texts: str) -> tuple[Migration, ...]:
+def _load(folder: Path, **texts: str) -> tuple[Migration, ...]:
     for name, text in texts.items():
         (folder / f"{name.removeprefix('v')}.sql").write_text(text)
-    return folders.load(folder, stage)
+    return _checked(folder)
+
+
+def _checked(folder: Path, stage: Stage = Stage.TENANT) -> tuple[Migration, ...]:
+    loaded = folders.load(folder, stage)
+    for migration in loaded:
+        migration.check()
+    return loaded
 
 
 def _one(folder: Path, text: str | bytes, stage: Stage = Stage.TENANT) -> Migration:
     content = text.encode() if isinstance(text, str) else text
     (folder / "0001_a.sql").write_bytes(content)
-    (migration,) = folders.load(folder, stage)
+    (migration,) = _checked(folder, stage)
     return migration
 
 
@@ -53,23 +60,101 @@ def test_dotfiles_and_readmes_are_passed_over(folder: Path) -> None:
     [
         ("a.sql", "rename it"),
         ("0001.sql", "rename it"),
-        ("0001-a.sql", "rename it"),
+        ("0001_.sql", "rename it"),
+        ("0001_.up.sql", "rename it"),
+        ("0001a.sql", "rename it"),
         ("0001_a.SQL", "rename it"),
-        ("0001_a.sql\n", "rename it"),
-        ("0001_a b.sql", "rename it"),
+        ("V0001.a.up.sql", "rename it"),
+        ("R__a.sql", "rename it"),
+        ("0001_a\t.sql", "rename it"),
         ("٠٠٠١_a.sql", "rename it"),
-        ("notes.txt", "rename it"),
-        ("0001_a.sql~", "rename it"),
-        ("0001_a.py", "write it in SQL"),
-        ("0001_a.up.sql", "golang-migrate"),
-        ("0001_a.down.sql", "goes down"),
+        ("schema.sql", "rename it"),
+        ("add_notes.py", "rename it"),
+        ("0001_a.up.py", "rename it"),
+        ("0001_a.sql\n", "neither"),
+        ("0001_a.sql~", "neither"),
+        ("0001_a.sql.bak", "neither"),
+        ("0001_a.up.sql.orig", "neither"),
+        ("0001_a.sql.gz", "neither"),
+        ("0001_a.sql.tmpl", "neither"),
+        ("20200101120000_a.ts", "neither"),
+        ("20200101120000_a.rb", "neither"),
+        ("0001_a.yaml", "neither"),
+        ("0001_a", "neither"),
+        ("00002_a.go", "in Go"),
+        ("1516643303_a.up.go", "in Go"),
+        ("0001_a.down.sql", "nothing is there that goes up: add the file 0001_a.up.sql"),
     ],
 )
-def test_any_other_name_is_refused(folder: Path, name: str, words: str) -> None:
+def test_what_could_be_a_migration_and_is_none_is_refused(
+    folder: Path, name: str, words: str
+) -> None:
     (folder / name).write_text("SELECT 1")
     with pytest.raises(MigrationFileError, match=words) as refused:
         folders.load(folder, Stage.TENANT)
     assert f"tenant/{name}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "version", "name"),
+    [
+        ("0001_a.sql", "0001", "a"),
+        ("20250102030405_create_users.sql", "20250102030405", "create_users"),  # dbmate, goose
+        ("20150101000000-initial.sql", "20150101000000", "initial"),  # dbmate
+        ("000056_upgrade_channels_v6.0.up.sql", "000056", "upgrade_channels_v6.0"),
+        ("1510262030_initial schema.up.sql", "1510262030", "initial schema"),
+        ("0001-job-resume.sql", "0001", "job-resume"),
+        ("001_create__people_.sql", "001", "create__people_"),
+        ("0001_été.sql", "0001", "été"),
+        ("0001_a.postgres.up.sql", "0001", "a.postgres"),
+        ("1_UPPER.sql", "1", "UPPER"),
+    ],
+)
+def test_the_names_of_other_tools_are_read(
+    folder: Path, file: str, version: str, name: str
+) -> None:
+    (folder / file).write_text("SELECT 1")
+    (loaded,) = _checked(folder)
+    assert (loaded.version, loaded.name, loaded.label) == (version, name, f"tenant/{file}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("embed.go", "doc.go", "migrations.go", "migrate_test.go", "0003_notes_test.go"),
+        *("tern.conf", "atlas.sum", "Makefile", "create_migration.sh", "sqlc.yaml", "mod.rs"),
+        *("__init__.py", "_shared.py", "conftest.py", "test_files.py", "CHANGELOG.md"),
+        *("2020-01-01 notes.md", "0001_a.md", "notes.txt", "LICENSE", ".gitkeep", "flake.lock"),
+    ],
+)
+def test_what_cannot_be_a_migration_is_passed_over(folder: Path, name: str) -> None:
+    (folder / name).write_text("package migrations")
+    _load(folder, v0001_a="SELECT 1")
+
+
+def test_folders_of_tests_and_of_no_migrations_are_passed_over(folder: Path) -> None:
+    for name in ("testdata/fixtures", "fixtures", "__pycache__", "queries/users"):
+        (folder / name).mkdir(parents=True)
+    (folder / "testdata/fixtures/000004_a.up.sql").write_text("SELECT 1")
+    (folder / "fixtures/0001_a.sql").write_text("SELECT 1")
+    (folder / "queries/users/all.sql").write_text("SELECT 1")
+    assert len(_load(folder, v0001_a="SELECT 1")) == 1
+
+
+@pytest.mark.parametrize("name", ["postgres", "v2/inner"])
+def test_a_folder_with_migrations_of_its_own_is_refused(folder: Path, name: str) -> None:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "0002_b.up.sql").write_text("SELECT 2")
+    with pytest.raises(MigrationFileError, match=r"0002_b\.up\.sql in it would not be run"):
+        _load(folder, v0001_a="SELECT 1")
+
+
+@pytest.mark.parametrize("name", ["0001_a", "2020-01-01-120000_a", "1528395733_a"])
+def test_a_folder_for_each_migration_is_refused(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / "up.sql").write_text("SELECT 1")
+    with pytest.raises(MigrationFileError, match=f"tenant/{name} is a folder"):
+        folders.load(folder, Stage.TENANT)
 
 
 def test_a_folder_among_the_files_is_refused(folder: Path) -> None:
@@ -79,13 +164,61 @@ def test_a_folder_among_the_files_is_refused(folder: Path) -> None:
 
 
 def test_versions_of_two_widths_are_refused(folder: Path) -> None:
-    with pytest.raises(MigrationFileError, match=r"tenant/002_b\.sql .* 3 digits.*0001_a\.sql"):
+    words = r"tenant/002_b\.sql .* 3 digits.*0001_a\.sql one of 4.*as in 0002_b\.sql"
+    with pytest.raises(MigrationFileError, match=words):
         _load(folder, v0001_a="", v002_b="")
 
 
 def test_a_version_given_twice_is_refused(folder: Path) -> None:
     with pytest.raises(MigrationFileError, match=r"0001_b\.sql has the version of 0001_a\.sql"):
         _load(folder, v0001_a="", v0001_b="")
+
+
+def test_variants_for_two_databases_are_one_version_twice(folder: Path) -> None:
+    with pytest.raises(MigrationFileError, match=r"0001_a\.postgres\.up\.sql has the version of"):
+        _load(folder, **{"v0001_a.mysql.up": "", "v0001_a.postgres.up": ""})
+
+
+# Pairs
+
+
+def test_a_file_that_goes_down_belongs_to_the_one_of_its_version(folder: Path) -> None:
+    texts = {"v0001_a.up": "SELECT 1", "v0001_b.down": "SELECT -1", "v0002_c": "SELECT 2"}
+    one, two = _load(folder, **texts, **{"v0002_c.down": "SELECT -2"})
+    assert one.down is not None
+    assert two.down is not None
+    assert one.down.source.label == "tenant/0001_b.down.sql"
+    assert [part.text for part in one.down.source.statements] == ["SELECT -1"]
+    assert [part.text for part in two.down.source.statements] == ["SELECT -2"]
+
+
+def test_the_checksum_is_of_the_file_that_goes_up(folder: Path) -> None:
+    (before,) = _load(folder, **{"v0001_a.up": "SELECT 1", "v0001_a.down": "SELECT -1"})
+    (after,) = _load(folder, **{"v0001_a.down": "SELECT -2"})
+    assert before.checksum == after.checksum
+
+
+def test_two_ways_back_are_refused(folder: Path) -> None:
+    texts = {"v0001_a": "SELECT 1;\n-- migrate:down\nSELECT 2", "v0001_a.down": "SELECT 3"}
+    (migration,) = _load(folder, **texts)
+    with pytest.raises(MigrationFileError, match=r"has a way down, and .*down\.sql is another"):
+        migration.down  # noqa: B018
+
+
+def test_a_way_back_that_cannot_be_run_is_no_reason_not_to_go_up(folder: Path) -> None:
+    texts = {"v0001_a.up": "SELECT 1", "v0001_a.down": "SELECT 1;\nDROP SCHEMA public CASCADE"}
+    pair, one = _load(folder, **texts, v0002_b="SELECT 1;\n-- migrate:down\nDISCARD ALL")
+    for migration, words in ((pair, r"0001_a\.down\.sql:2:1: DROP"), (one, "0002_b.sql:3:1: DISC")):
+        with pytest.raises(MigrationFileError, match=words):
+            migration.down  # noqa: B018 - it reads the file
+        assert len(migration.source.statements) == 1
+
+
+@pytest.mark.parametrize("text", ["-- migrate:up\nSELECT 1", "SELECT 1;\n-- migrate:down\n"])
+def test_a_file_that_goes_down_says_nothing_else(folder: Path, text: str) -> None:
+    (migration,) = _load(folder, **{"v0001_a.up": "", "v0001_a.down": text})
+    with pytest.raises(MigrationFileError, match="this file goes down, by its name"):
+        migration.down  # noqa: B018
 
 
 # Text
@@ -210,168 +343,25 @@ def test_how_a_history_differs_is_told_exactly(folder: Path) -> None:
     assert _difference((), {"1": one}).verdict is Verdict.AHEAD
 
 
-# Directives
+# Read when needed
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ("", (None, None)),
-        (" lock_timeout:500ms", (500, None)),
-        (" statement_timeout:2h lock_timeout:3s", (3_000, 7_200_000)),
-        ("   lock_timeout:1min\tstatement_timeout:1d  ", (60_000, 86_400_000)),
-    ],
-)
-def test_a_directive_sets_the_timeouts(
-    folder: Path, options: str, expected: tuple[int | None, int | None]
-) -> None:
-    for spelling in ("-- migrate:up", "--migrate:up", "-- Migrate:UP"):
-        directives = _one(folder, f"-- about\n{spelling}{options}\nSELECT 1").directives
-        assert (directives.lock_timeout, directives.statement_timeout) == expected
+def test_a_file_is_read_when_it_is_needed(folder: Path) -> None:
+    (folder / "0001_a.sql").write_text("COMMIT")
+    (migration,) = folders.load(folder, Stage.TENANT)
+    assert (migration.label, len(migration.checksum)) == ("tenant/0001_a.sql", 64)
+    for ask in ("source", "directives"):
+        with pytest.raises(MigrationFileError, match="COMMIT"):
+            getattr(migration, ask)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("-- migrate:up lock:2s", r"0001_a\.sql:1:15: .*lock_timeout, statement_timeout"),
-        ("-- migrate:up lock_timeout", "no duration"),
-        ("-- migrate:up lock_timeout=2s", "is not known"),
-        ("-- migrate:up lock_timeout:2s lock_timeout:3s", "given twice"),
-        ("-- migrate:up lock_timeout:2", "no duration"),
-        ("-- migrate:up lock_timeout:0s", "no duration"),
-        ("-- migrate:up statement_timeout:25d", "at most 24d"),
-        ("-- migrate:up transaction:false", "one transaction"),
-        ("-- migrate:up\n-- migrate:up", "2:1: migrate:up may stand once"),
-        ("SELECT 1; -- migrate:up", "above the SQL"),
-        ("SELECT 1;\n-- migrate:down\nSELECT 2", "2:1: .*no migrate:down"),
-        ("-- migrate:upp", "no directive"),
-        ("-- migrate: up", "no directive"),
-        ("-- +goose Up\nSELECT 1", "goose"),
-        ("-- +goose StatementBegin", "goose"),
-        ("-- +migrate Up", "sql-migrate"),
-        ("SELECT 1;\n---- create above / drop below ----\nSELECT 2", "tern"),
-    ],
-)
-def test_a_directive_that_is_not_followed_is_refused(folder: Path, text: str, words: str) -> None:
-    with pytest.raises(MigrationFileError, match=words):
-        _one(folder, text)
-
-
-def test_a_directive_in_a_string_is_a_string(folder: Path) -> None:
-    assert _one(folder, "SELECT '\n-- migrate:down\n-- +goose Up\n'").source.statements
-
-
-# Statements
-
-_REFUSED = """
-    BEGIN
-    begin work
-    COMMIT
-    COMMIT AND CHAIN
-    end
-    ROLLBACK
-    ROLLBACK TO SAVEPOINT a
-    ABORT
-    START TRANSACTION
-    SAVEPOINT a
-    RELEASE a
-    PREPARE TRANSACTION 'a'
-    COMMIT PREPARED 'a'
-    SET TRANSACTION READ ONLY
-    SET LOCAL TRANSACTION READ ONLY
-    SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY
-    /* a */ CoMmIt
-    SET search_path TO a
-    SET LOCAL search_path = a
-    SET SESSION "search_path" = a
-    SET "SEARCH_PATH" = a
-    SET SCHEMA 'a'
-    RESET search_path
-    RESET ALL
-    SET ROLE a
-    SET LOCAL ROLE a
-    SET role = a
-    RESET ROLE
-    SET SESSION AUTHORIZATION a
-    SET LOCAL SESSION AUTHORIZATION a
-    SET session_authorization = a
-    RESET SESSION AUTHORIZATION
-    SET tenancy.scope = a
-    DISCARD ALL
-    DISCARD TEMP
-    COPY t FROM STDIN
-    COPY public.t (a, b) FROM stdin WITH (FORMAT csv)
-    COPY t FROM stdin; 1 'odd
-    CREATE INDEX CONCURRENTLY i ON t (a)
-    CREATE UNIQUE INDEX CONCURRENTLY ON t (a)
-    DROP INDEX CONCURRENTLY i
-    REINDEX TABLE CONCURRENTLY t
-    REINDEX (VERBOSE, CONCURRENTLY) INDEX i
-    REINDEX DATABASE a
-    REINDEX (VERBOSE) SCHEMA a
-    ALTER TABLE t DETACH PARTITION p CONCURRENTLY
-    VACUUM
-    VACUUM (ANALYZE) t
-    CLUSTER
-    CREATE DATABASE a
-    DROP DATABASE a
-    CREATE TABLESPACE a LOCATION 'b'
-    ALTER SYSTEM SET a = 1
-    ALTER DATABASE a SET TABLESPACE b
-    \\i other.sql
-    SELECT 1 \\gset
-    SELECT 'odd
-    SELECT $a$ odd $b$
-    /* odd
-    CREATE EXTENSION hstore
-    create extension if not exists hstore
-    DROP EXTENSION hstore
-"""
-
-
-@pytest.mark.parametrize("statement", [line.strip() for line in _REFUSED.strip().splitlines()])
-def test_what_no_migration_may_hold_is_refused_at_its_place(folder: Path, statement: str) -> None:
-    with pytest.raises(MigrationFileError, match=r"tenant/0001_a\.sql:2:\d+: "):
-        _one(folder, f"SELECT 1;\n{statement};\nSELECT 2")
-
-
-_ALLOWED = """
-    SELECT 'COMMIT; VACUUM'
-    DO $$ BEGIN PERFORM 1; END $$
-    CREATE FUNCTION f() RETURNS int LANGUAGE sql SET search_path = a BEGIN ATOMIC SELECT 1; END
-    CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'
-    ALTER FUNCTION f() SET search_path = a
-    ALTER ROLE a SET search_path = a
-    CREATE INDEX i ON t (a)
-    CREATE INDEX ON "CONCURRENTLY" (a)
-    REFRESH MATERIALIZED VIEW CONCURRENTLY m
-    REINDEX TABLE t
-    CLUSTER t USING i
-    COPY t TO STDOUT
-    SET LOCAL work_mem = '1GB'
-    SET CONSTRAINTS ALL DEFERRED
-    SET TIME ZONE 'UTC'
-    PREPARE p AS SELECT 1
-    CREATE TABLE "commit" ("end" int)
-    ALTER TABLE t DETACH PARTITION p
-    ALTER TYPE a ADD VALUE 'b'
-    ALTER DATABASE a SET work_mem = '1GB'
-    LOCK TABLE t
-"""
-
-
-@pytest.mark.parametrize("statement", [line.strip() for line in _ALLOWED.strip().splitlines()])
-def test_what_only_looks_like_it_is_read(folder: Path, statement: str) -> None:
-    assert len(_one(folder, f"SELECT 1;\n{statement};\nSELECT 2").source.statements) == 3
-
-
-def test_an_extension_is_made_in_the_shared_stage(folder: Path) -> None:
-    assert _one(folder, "CREATE EXTENSION hstore", Stage.SHARED).source.statements
-
-
-def test_the_first_fault_is_the_one_told(folder: Path) -> None:
-    with pytest.raises(MigrationFileError, match=r"0001_a\.sql:1:1: COPY T FROM: "):
-        _one(folder, "COPY t FROM stdin;\n1\tit's\n\\.\nCOMMIT;")
+def test_files_are_checked_above_what_was_applied(folder: Path) -> None:
+    (folder / "0001_a.sql").write_text("COMMIT")
+    (folder / "0002_b.sql").write_text("SELECT 1")
+    files = _files(folders.load(folder, Stage.TENANT))
+    files.check({Stage.TENANT: "0001"})
+    with pytest.raises(MigrationFileError, match="COMMIT"):
+        files.check({Stage.SHARED: "0001"})
 
 
 # Folders
@@ -388,6 +378,48 @@ def test_a_missing_sql_directory_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_with_no_stage_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"neither shared/ nor tenant/.*TENANCY_SQL_DIR"):
+        folders.load_all(_settings(tmp_path))
+
+
+def test_a_directory_of_migrations_is_the_tenants(tmp_path: Path) -> None:
+    for name in ("0001_a.up.sql", "0001_a.down.sql", "embed.go"):
+        (tmp_path / name).write_text("")
+    loaded = folders.load_all(_settings(tmp_path))
+    assert [m.label for m in loaded.tenant] == ["tenant/0001_a.up.sql"]
+    assert loaded.shared == ()
+
+
+@pytest.mark.parametrize("stage", ["shared", "tenant"])
+@pytest.mark.parametrize("name", ["0001_a.sql", "20200101000000_a.up.sql", "1_a.py"])
+def test_migrations_beside_the_stages_are_refused(tmp_path: Path, stage: str, name: str) -> None:
+    (tmp_path / stage).mkdir()
+    (tmp_path / name).write_text("")
+    with pytest.raises(MigrationFileError, match=f"{name} stands beside shared/ and tenant/"):
+        folders.load_all(_settings(tmp_path))
+
+
+def test_what_is_no_migration_may_stand_beside_the_stages(tmp_path: Path) -> None:
+    (tmp_path / "tenant").mkdir()
+    for name in ("README.md", "schema.sql", "tool.py"):
+        (tmp_path / name).write_text("")
+    assert folders.load_all(_settings(tmp_path)).tenant == ()
+
+
+def test_a_stage_may_be_a_link_to_a_history(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "0001_a.sql").write_text("SELECT 1")
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "sql" / "tenant").symlink_to(tmp_path / "theirs")
+    (tmp_path / "theirs" / "0002_b.sql").symlink_to(tmp_path / "theirs" / "0001_a.sql")
+    loaded = folders.load_all(_settings(tmp_path / "sql")).tenant
+    assert [m.source.statements[0].text for m in loaded] == ["SELECT 1", "SELECT 1"]
+
+
+def test_a_broken_link_is_told(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").symlink_to(tmp_path / "gone")
+    with pytest.raises(
+        MigrationFileError, match=r"tenant/0001_a\.sql cannot be read: No such file"
+    ):
         folders.load_all(_settings(tmp_path))
 
 

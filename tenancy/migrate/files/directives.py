@@ -1,29 +1,25 @@
-"""How a file asks to be run: ``-- migrate:up [key:value ...]`` on top, in dbmate's manner."""
+"""How a file asks to be run: the options of its directive, ``key:value`` in dbmate's manner."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from tenancy.migrate.files.source import Source
-from tenancy.migrate.files.splitter import Kind, Token
+from tenancy.errors import MigrationFileError
 
-_DIRECTIVE = re.compile(r"--\s*migrate:(?P<name>\S*)(?P<options>.*)", re.IGNORECASE)
 _OPTION = re.compile(r"(?P<key>[A-Za-z_]+):(?P<value>\S+)")
 _DURATION = re.compile(r"(?P<count>[1-9][0-9]{0,9})(?P<unit>ms|s|min|h|d)")
-_FOREIGN = {
-    "goose's": re.compile(r"--\s*\+goose\b", re.IGNORECASE),
-    "sql-migrate's": re.compile(r"--\s*\+migrate\b", re.IGNORECASE),
-    "tern's": re.compile(r"----\s*create above\s*/\s*drop below\s*----", re.IGNORECASE),
-}
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MOST_MILLISECONDS = 2**31 - 1  # PostgreSQL keeps a timeout in a signed integer
+_MOST_RETRIES = 100
+
+Refusal = Callable[[int, str], MigrationFileError]
 
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """How one file is run.
+    """How one part of a file is run.
 
     Attributes:
         lock_timeout: milliseconds a statement waits for a lock. Short, because every query of the
@@ -31,7 +27,7 @@ class Directives:
             None: 2 seconds, and no limit for what is built CONCURRENTLY.
         statement_timeout: milliseconds each statement may take. None: ten minutes, and no limit for
             what is built CONCURRENTLY.
-        transactional: whether the file is one transaction; else each statement is its own.
+        transactional: whether the part is one transaction; else each statement is its own.
         retries: attempts in all while others hold locks; None: as many as the migrator thinks fit.
         idempotent: whether a statement of doubtful outcome may simply be run again.
         order_any: whether it may be applied after a file of a higher version.
@@ -45,83 +41,72 @@ class Directives:
     order_any: bool = False
 
 
-_KNOWN = ("lock_timeout", "statement_timeout")
+class Word(NamedTuple):
+    """A word behind a directive, at its offset in the file."""
+
+    text: str
+    start: int
 
 
-def read(source: Source) -> Directives:
-    """Return what the directive on top of *source* says; without one, the whole file is up.
+_KEYS = ("transaction", "lock_timeout", "statement_timeout", "retries", "idempotent", "order")
+
+
+def options(words: Iterable[Word], refusal: Refusal) -> dict[str, Any]:
+    """Return the fields of `Directives` that *words* set.
 
     Raises:
-        MigrationFileError: a directive this version does not follow: ignoring it would run the file
+        MigrationFileError: an option this version does not follow: ignoring it would run the file
             in another way than it was written for.
     """
-    found: Directives | None = None
-    begun = False
-    for token in source.tokens:
-        begun = begun or not token.silent
-        if token.kind is not Kind.LINE_COMMENT:
-            continue
-        _refuse_foreign(source, token)
-        if match := _DIRECTIVE.match(token.text):
-            _refuse_unless_up(source, token, match["name"])
-            if begun or found is not None:
-                raise source.refusal(token.start, "migrate:up may stand once, above the SQL")
-            found = _options(source, token, match)
-    return found or Directives()
+    found: dict[str, Any] = {}
+    for word in words:
+        option = _OPTION.fullmatch(word.text)
+        key = option["key"] if option else ""
+        if option is None or key not in _KEYS:
+            known = ", ".join(_KEYS)
+            raise refusal(word.start, f"option {word.text!r} is not known; the options are {known}")
+        field, value = _VALUES[key](option["value"])
+        if value is None:
+            raise refusal(word.start, f"{word.text!r}: {_WORDS[key]}")
+        if field in found:
+            raise refusal(word.start, f"option {key!r} is given twice")
+        found[field] = value
+    return found
 
 
-def _refuse_foreign(source: Source, token: Token) -> None:
-    for owner, marker in _FOREIGN.items():
-        if marker.match(token.text):
-            raise source.refusal(
-                token.start,
-                f"{owner} marker is not understood by this version of tenancy: "
-                "leave the part that goes up, alone in its file",
-            )
+def directives(found: dict[str, Any]) -> Directives:
+    """Return how a part with the options *found* is run."""
+    return replace(Directives(), **found)
 
 
-def _refuse_unless_up(source: Source, token: Token, name: str) -> None:
-    if name.lower() == "down":
-        raise source.refusal(
-            token.start,
-            "this version of tenancy runs no migrate:down: remove it, or undo with a new file",
-        )
-    if name.lower() != "up":
-        raise source.refusal(token.start, f"migrate:{name} is no directive: use migrate:up")
+def _timeout(key: str) -> Callable[[str], tuple[str, Any]]:
+    def read(value: str) -> tuple[str, Any]:
+        match = _DURATION.fullmatch(value)
+        duration = int(match["count"]) * _MILLISECONDS[match["unit"]] if match else 0
+        return key, duration if 0 < duration <= _MOST_MILLISECONDS else None
+
+    return read
 
 
-def _options(source: Source, token: Token, match: re.Match[str]) -> Directives:
-    directives = Directives()
-    seen: set[str] = set()
-    for offset, word in _words(match):
-        at = token.start + offset
-        option = _OPTION.fullmatch(word)
-        key, value = (option["key"], option["value"]) if option else (word, "")
-        if key == "transaction":
-            raise source.refusal(
-                at, "this version of tenancy runs every file in one transaction: remove the option"
-            )
-        if key not in _KNOWN or key in seen:
-            fault = "is given twice" if key in seen else "is not known"
-            raise source.refusal(
-                at, f"option {word!r} {fault}; the options are {', '.join(_KNOWN)}"
-            )
-        seen.add(key)
-        given: dict[str, Any] = {key: _milliseconds(source, at, value)}
-        directives = replace(directives, **given)
-    return directives
+def _retries(value: str) -> tuple[str, Any]:
+    number = int(value) if re.fullmatch("[0-9]{1,9}", value) else 0
+    return "retries", number if 0 < number <= _MOST_RETRIES else None
 
 
-def _words(match: re.Match[str]) -> Iterator[tuple[int, str]]:
-    for word in re.finditer(r"\S+", match["options"]):
-        yield match.start("options") + word.start(), word.group()
-
-
-def _milliseconds(source: Source, at: int, value: str) -> int:
-    match = _DURATION.fullmatch(value)
-    duration = int(match["count"]) * _MILLISECONDS[match["unit"]] if match else 0
-    if not 0 < duration <= _MOST_MILLISECONDS:
-        raise source.refusal(
-            at, f"{value!r} is no duration: write 500ms, 2s, 10min, 1h or 1d, and at most 24d"
-        )
-    return duration
+_DURATION_WORDS = "is no duration: write 500ms, 2s, 10min, 1h or 1d, and at most 24d"
+_VALUES: dict[str, Callable[[str], tuple[str, Any]]] = {
+    "transaction": lambda value: ("transactional", {"true": True, "false": False}.get(value)),
+    "lock_timeout": _timeout("lock_timeout"),
+    "statement_timeout": _timeout("statement_timeout"),
+    "retries": _retries,
+    "idempotent": lambda value: ("idempotent", {"true": True, "false": False}.get(value)),
+    "order": lambda value: ("order_any", True if value == "any" else None),
+}
+_WORDS = {
+    "transaction": "write transaction:true or transaction:false",
+    "lock_timeout": _DURATION_WORDS,
+    "statement_timeout": _DURATION_WORDS,
+    "retries": f"write how many attempts to make in all, 1 to {_MOST_RETRIES}",
+    "idempotent": "write idempotent:true or idempotent:false",
+    "order": "write order:any, or leave it out",
+}

@@ -1,58 +1,78 @@
-"""Migration files: read from a folder, checked whole before any of them runs."""
+"""Migration files: read from a folder, each to be checked before it runs."""
 
+import functools
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from tenancy.errors import MigrationFileError, SettingsError
-from tenancy.migrate.files import directives, rules
-from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.migrate.files import idle, names
+from tenancy.migrate.files.model import Files, Migration, Stage, Written
+from tenancy.migrate.files.names import Entry
+from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
 from tenancy.settings import Settings, variable
 
-_NAME = re.compile(r"(?P<version>[0-9]+)_(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)\.sql")
 _PACKAGE = Path(__file__).resolve().parents[2]
+_MAKES_EXTENSION = re.compile("extension", re.IGNORECASE)
 
 
 def load_all(settings: Settings) -> Files:
     """Return the files this deployment is made of.
 
-    A sql directory without ``shared`` or ``tenant`` has no migrations for that stage.
+    Each is read when it is needed, see `Migration`. A sql directory without ``shared`` or
+    ``tenant`` has no migrations for that stage; one that holds migrations itself is ``tenant``.
 
     Raises:
-        MigrationFileError: a file is refused.
+        MigrationFileError: a file's name is refused, or it cannot be read.
         SettingsError: as `sql_folder`.
     """
     folder = sql_folder(settings)
     catalog = load(catalog_folder(), Stage.CATALOG)
-    application = ((folder / stage, stage) for stage in (Stage.SHARED, Stage.TENANT))
-    return Files(catalog, *(load(at, stage) if at.exists() else () for at, stage in application))
+    direct = is_direct(folder)
+    shared = () if direct else _stage(folder / Stage.SHARED, Stage.SHARED)
+
+    @functools.cache
+    def reading() -> Reading:
+        made = idle.extensions(
+            statement.text
+            for one in shared
+            if _MAKES_EXTENSION.search(one.written.source.text)
+            for statement in one.source.statements
+        )
+        return Reading(
+            tenant=True,
+            shared=settings.shared_schema,
+            own=settings.sql_written_for,
+            extensions=frozenset(made),
+        )
+
+    return Files(
+        catalog,
+        shared,
+        _stage(folder if direct else folder / Stage.TENANT, Stage.TENANT, reading),
+    )
 
 
-def load(folder: Path, stage: Stage) -> tuple[Migration, ...]:
+def load(
+    folder: Path, stage: Stage, reading: Callable[[], Reading] | None = None
+) -> tuple[Migration, ...]:
     """Return the migrations in *folder* in the order of their versions.
 
-    Dotfiles and README files are passed over. Any other name than ``<version>_<name>.sql`` is an
-    error: better a file refused than one which nobody notices is never run.
+    Args:
+        folder: see `names.entries` for what may lie in it.
+        stage: whose files they are.
+        reading: tells where they will run, when the first is read.
 
     Raises:
-        MigrationFileError: names the file, the place in it, and what to do.
+        MigrationFileError: a name is refused, or a file is no text.
     """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise MigrationFileError(
-            f"{folder} cannot be read as a folder: {error.strerror}"
-        ) from error
-    named = [
-        (_name(path, stage), path) for path in entries if not path.name.startswith((".", "README"))
-    ]
-    _refuse_unordered(stage, [match for match, _ in named])
     migrations: list[Migration] = []
-    for match, path in named:
+    reading = reading or functools.partial(Reading, tenant=stage is Stage.TENANT)
+    for entry in names.entries(folder, stage):
         previous = migrations[-1].digest if migrations else ""
-        migrations.append(_read(path, stage, match, previous))
+        migrations.append(_read(entry, stage, previous, reading))
     return tuple(migrations)
 
 
@@ -81,7 +101,7 @@ def sql_folder(settings: Settings) -> Path:
     """Return the application's sql directory.
 
     Raises:
-        SettingsError: it does not exist, or holds no stage at all.
+        SettingsError: it does not exist, or holds neither a stage nor a migration.
     """
     folder = settings.sql_dir or Path("sql")
     if not folder.is_dir():
@@ -89,54 +109,44 @@ def sql_folder(settings: Settings) -> Path:
             f"{folder} is no directory: set {variable('sql_dir')} to the one that holds shared/ "
             f"and tenant/, or start where ./sql is (the demo's is {packaged_sql_folder()})"
         )
-    if not any((folder / stage).is_dir() for stage in (Stage.SHARED, Stage.TENANT)):
+    if not _has_stage(folder) and not is_direct(folder):
         raise SettingsError(
-            f"{folder} holds neither shared/ nor tenant/: set {variable('sql_dir')} to the "
-            "directory that does, or make them there"
+            f"{folder} holds neither shared/ nor tenant/, nor a migration: set "
+            f"{variable('sql_dir')} to the directory that does, or make them there"
         )
     return folder
 
 
-def _name(path: Path, stage: Stage) -> re.Match[str]:
-    match = _NAME.fullmatch(path.name)
-    if match is not None and path.is_file():
-        return match
-    reason = "is not named <version>_<name>.sql: rename it, or move it elsewhere"
-    if path.is_dir():
-        reason = "is a folder: migrations stand side by side, so move it elsewhere"
-    elif path.suffix == ".py":
-        reason = "is Python, which this version of tenancy does not run: write it in SQL"
-    elif path.name.endswith(".down.sql"):
-        reason = "goes down, which this version of tenancy does not run: remove it"
-    elif path.name.endswith(".up.sql"):
-        reason = "has golang-migrate's name: rename it to end in .sql alone"
-    raise MigrationFileError(f"{stage}/{path.name} {reason}")
+def is_direct(folder: Path) -> bool:
+    """Whether *folder* holds the tenant's migrations itself, and no stages.
+
+    Raises:
+        MigrationFileError: it holds both, and those beside the stages would not be run.
+    """
+    found = sorted(path.name for path in folder.iterdir() if names.looks_like_one(path))
+    if found and _has_stage(folder):
+        raise MigrationFileError(
+            f"{found[0]} stands beside shared/ and tenant/, and would not be run: move it into one"
+        )
+    return bool(found)
 
 
-def _refuse_unordered(stage: Stage, names: Iterable[re.Match[str]]) -> None:
-    first: re.Match[str] | None = None
-    taken: dict[str, str] = {}
-    for match in names:
-        first = first or match
-        if len(match["version"]) != len(first["version"]):
-            raise MigrationFileError(
-                f"{stage}/{match.string} has a version of {len(match['version'])} digits and "
-                f"{first.string} one of {len(first['version'])}: give all the same width"
-            )
-        if match["version"] in taken:
-            raise MigrationFileError(
-                f"{stage}/{match.string} has the version of {taken[match['version']]}: "
-                "give one of them a higher number"
-            )
-        taken[match["version"]] = match.string
+def _has_stage(folder: Path) -> bool:
+    return any((folder / stage).is_dir() for stage in (Stage.SHARED, Stage.TENANT))
 
 
-def _read(path: Path, stage: Stage, name: re.Match[str], previous: str) -> Migration:
-    source = Source(f"{stage}/{path.name}", _text(path, stage))
-    followed = directives.read(source)
-    rules.check(source, tenant=stage is Stage.TENANT)
-    checksum = _checksum(source.text)
-    return Migration(stage, name["version"], name["name"], checksum, previous, source, followed)
+def _stage(
+    folder: Path, stage: Stage, reading: Callable[[], Reading] | None = None
+) -> tuple[Migration, ...]:
+    return load(folder, stage, reading) if folder.exists() else ()
+
+
+def _read(entry: Entry, stage: Stage, previous: str, reading: Callable[[], Reading]) -> Migration:
+    is_python = entry.path.suffix == ".py"
+    source = Source(f"{stage}/{entry.path.name}", _text(entry.path, stage), sql=not is_python)
+    down = Source(f"{stage}/{entry.down.name}", _text(entry.down, stage)) if entry.down else None
+    written = Written(source, down, entry.free, entry.path if is_python else None, reading)
+    return Migration(stage, entry.version, entry.name, _checksum(source.text), previous, written)
 
 
 def _text(path: Path, stage: Stage) -> str:

@@ -4,6 +4,7 @@ The rules are those of scan.l and of psql's scanner (psqlscan.l), so that a file
 is cut here where psql cuts it. Nothing is judged: any text has its tokens, and joined they are it.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ from typing import NamedTuple
 
 # Possessive quantifiers: a long string must not be remembered letter by letter for backtracking.
 # A character outside ASCII belongs to an identifier, even a Unicode blank (scan.l, ident_start).
-_TOKEN = re.compile(
-    r"""
+_LEXER = r"""
     (?P<blank> [ \t\n\r\f\v]++ )
   | (?P<line_comment> --[^\n\r]*+ )
   | (?P<block_comment> /\* )
@@ -33,9 +33,7 @@ _TOKEN = re.compile(
         \$?[0-9] [0-9_.]*+ (?: [A-Za-z_\u0080-\U0010ffff] [A-Za-z0-9_$\u0080-\U0010ffff]*+ )?+
     )
   | (?P<symbol> . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+"""
 _COMMENT_MARK = re.compile(r"/\*|\*/")
 
 
@@ -53,6 +51,8 @@ class Kind(StrEnum):
     SYMBOL = "symbol"
 
 
+_KINDS = {str(kind): kind for kind in Kind}
+_ALL_CLOSED = (None, None, None)
 _SILENT = frozenset({Kind.BLANK, Kind.LINE_COMMENT, Kind.BLOCK_COMMENT})
 _NAMING = frozenset({Kind.WORD, Kind.QUOTED_NAME})
 
@@ -92,11 +92,18 @@ class Statement:
 
 def tokens(text: str) -> Iterator[Token]:
     """Yield the tokens of *text*; joined, they are *text*."""
-    at = 0
-    while match := _TOKEN.match(text, at):
-        token = _token(text, Kind(str(match.lastgroup)), match)
-        yield token
-        at += len(token.text)
+    match_at, at = _pattern().match, 0
+    while match := match_at(text, at):
+        kind, end, closed = _KINDS[str(match.lastgroup)], match.end(), True
+        if kind is Kind.BLOCK_COMMENT:
+            end, closed = _comment_end(text, end)
+        elif kind is Kind.DOLLAR_STRING:
+            close = text.find(match.group(), end)
+            end, closed = (len(text), False) if close < 0 else (close + end - at, True)
+        elif kind is Kind.STRING or kind is Kind.QUOTED_NAME:
+            closed = match.group("open_escapes", "open_string", "open_name") == _ALL_CLOSED
+        yield Token(kind, text[at:end], at, closed)
+        at = end
 
 
 def split(pieces: Iterable[Token]) -> tuple[Statement, ...]:
@@ -162,15 +169,10 @@ class _Nesting:
             self._blocks -= 1
 
 
-def _token(text: str, kind: Kind, match: re.Match[str]) -> Token:
-    start, end = match.span()
-    closed = match.group("open_escapes", "open_string", "open_name") == (None, None, None)
-    if kind is Kind.BLOCK_COMMENT:
-        end, closed = _comment_end(text, end)
-    elif kind is Kind.DOLLAR_STRING:
-        close = text.find(match.group(), end)
-        end, closed = (len(text), False) if close < 0 else (close + len(match.group()), True)
-    return Token(kind, text[start:end], start, closed)
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    """Return the lexer; compiled when first needed: it takes longer than to load most folders."""
+    return re.compile(_LEXER, re.VERBOSE | re.DOTALL)
 
 
 def _comment_end(text: str, at: int) -> tuple[int, bool]:

@@ -86,13 +86,20 @@ def moved(schema: SchemaRef, stage: Stage, move: Move) -> str:
     )
 
 
-def timed(schema: SchemaRef, version: str) -> str:
+def timed(schema: SchemaRef, migration: Migration) -> str:
     """Return the SQL that notes how long a claimed file has taken until now."""
+    version, since = literal(migration.version), "applied_at"
+    if not migration.directives.transactional:
+        begun = f"{_at(schema)} AND version OPERATOR(pg_catalog.=) {version}"
+        since = (
+            "LEAST(applied_at, (SELECT pg_catalog.min(started_at) FROM tenancy.steps "
+            f"WHERE {begun}))"
+        )
     return (
         "UPDATE tenancy.migrations SET milliseconds = LEAST(2147483647, 1000 "
         "OPERATOR(pg_catalog.*) EXTRACT(epoch FROM pg_catalog.clock_timestamp() "
-        "OPERATOR(pg_catalog.-) applied_at)) "
-        f"WHERE {_at(schema)} AND version OPERATOR(pg_catalog.=) {literal(version)} RETURNING 1"
+        f"OPERATOR(pg_catalog.-) {since})) "
+        f"WHERE {_at(schema)} AND version OPERATOR(pg_catalog.=) {version} RETURNING 1"
     )
 
 

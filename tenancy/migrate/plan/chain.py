@@ -67,7 +67,7 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
 
 def _changed(migrations: tuple[Migration, ...], history: History) -> str:
     changed = [
-        migration.source.label
+        migration.label
         for migration in migrations
         if history.applied.get(migration.version, migration.checksum) != migration.checksum
     ]
@@ -86,7 +86,7 @@ def _out_of_order(migrations: tuple[Migration, ...], history: History) -> str:
         late = migration.version < newest and not history.has(migration.version)
         if late and not migration.directives.order_any:
             return (
-                f"{migration.source.label}: was not applied, but {newest} was, which comes after "
+                f"{migration.label}: was not applied, but {newest} was, which comes after "
                 f"it; give it a version above {newest}, or say order:any in its directive"
             )
     files = {migration.version for migration in migrations}

@@ -25,11 +25,16 @@ async def survey(
 ) -> Survey:
     """Return what is behind, of all tenants or of a *selection*; where nothing is, by one query.
 
-    *until* is the version at which tenants are to stand; None: the newest.
+    *until* is the version at which tenants are to stand; None: the newest. A file that everybody
+    has is not checked again: a long history is not read for nothing.
+
+    Raises:
+        MigrationFileError: a file that is pending, or that was never applied, is refused.
     """
     try:
         found = await standings.behind(conn, _done(files, until), shared, selection)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        files.check({})
         return _of_nothing(files, shared)
     steps = await _steps(conn, files, found, until)
     lacking = any(one.stage is Stage.SHARED and one.oid is None for one in found)
@@ -124,7 +129,10 @@ async def _position(
     if found is None and standing.oid is not None:
         history = await checkpoints.history(conn, standing.oid)
         found = chain.difference(migrations, standing.digest, history)
-    return found or Position(Verdict.BEHIND, migrations)
+    found = found or Position(Verdict.BEHIND, migrations)
+    for migration in found.pending:
+        migration.check()
+    return found
 
 
 def _of_nothing(files: Files, shared: str) -> Survey:

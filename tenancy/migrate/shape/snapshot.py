@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tenancy.errors import MigrationFileError
 from tenancy.migrate.files.directives import Directives
-from tenancy.migrate.files.model import Migration, Stage
+from tenancy.migrate.files.model import Migration, Stage, Written
+from tenancy.migrate.files.parts import Part
+from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
 from tenancy.migrate.shape.dump import PLACEHOLDER
 
@@ -61,9 +63,9 @@ class Snapshot:
     def as_migration(self) -> Migration:
         """Return it as a file, for the words of a failure."""
         source = Source(LABEL, self.text)
-        return Migration(
-            Stage.TENANT, self.version, "snapshot", self.digest, "", source, Directives()
-        )
+        written = Written(source, None, free=False, path=None, reading=Reading)
+        given = Part(source, Directives())
+        return Migration(Stage.TENANT, self.version, "snapshot", self.digest, "", written, given)
 
     def offset(self, within: int) -> int:
         """Return the offset in the file of the character at *within* of `body`."""

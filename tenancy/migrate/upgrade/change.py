@@ -45,7 +45,7 @@ class Change:
         schema, stage = self.scope.schema, self.migration.stage
         writes = [checkpoints.moved(schema, stage, self.move)]
         if stage is not Stage.CATALOG:  # an old one has no such column yet
-            writes.append(checkpoints.timed(schema, self.migration.version))
+            writes.append(checkpoints.timed(schema, self.migration))
         return [
             *([readable(schema.name)] if stage is Stage.SHARED else []),
             self.scope.check(*writes),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tenancy.migrate.files.model import Language, Migration
+from tenancy.migrate.files.parts import Part
 from tenancy.migrate.files.source import Source
 from tenancy.migrate.files.splitter import Kind, Statement, tokens
 
@@ -50,7 +51,7 @@ def inside(migration: Migration) -> Migration:
         for start, end in _left_out(statement):
             text[start:end] = re.sub(r"[^\n]", " ", source.text[start:end])
     directives = replace(migration.directives, transactional=True)
-    return replace(migration, source=Source(source.label, "".join(text)), directives=directives)
+    return migration.going(Part(Source(source.label, "".join(text)), directives))
 
 
 def _left_out(statement: Statement) -> Iterator[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """One schema's way to the target: lock, read the ledger, and one transaction per file."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
@@ -11,12 +12,15 @@ from tenancy.migrate.files.model import Language, Migration
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
 from tenancy.migrate.ledger.records import Facts, Failure, History, Move, SchemaRef
+from tenancy.migrate.ledger.steps import Direction, Place
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
-from tenancy.migrate.report.events import Event
+from tenancy.migrate.report.events import Backfilling, Event
 from tenancy.migrate.upgrade import lock, retry, script, whole
+from tenancy.migrate.upgrade.applying import apply, commit, content, filled
 from tenancy.migrate.upgrade.change import Change, readable
 from tenancy.migrate.upgrade.lock import Held
+from tenancy.migrate.upgrade.outside import Outside
 from tenancy.migrate.upgrade.scope import Scope
 from tenancy.migrate.upgrade.script import MigrationFailedError
 from tenancy.migrate.upgrade.session import FORGET, Session, backoff, is_lost
@@ -25,67 +29,13 @@ from tenancy.migrate.upgrade.waiting import Watcher
 __all__ = ["Upgrade", "apply", "readable"]
 
 
-async def apply(
-    conn: asyncpg.Connection,
-    schema: SchemaRef,
-    migration: Migration,
-    run_id: UUID | None,
-    *,
-    shared: str,
-) -> None:
-    """Apply *migration* to *schema* in the open transaction; when that commits, both are there.
-
-    The ledger's row goes first: whoever comes second waits for it, and then does nothing twice. The
-    checkpoint goes last, so that a file which ended the transaction has none.
-
-    Raises:
-        AlreadyAppliedError: the ledger has it.
-        MigrationFailedError: a statement failed, or left its scope.
-    """
-    facts = await checkpoints.facts(conn, schema)
-    move = Move(migration.previous, migration.digest, migration.version)
-    scope = Scope(schema, migration.stage, shared, facts.role)
-    change = Change(scope, migration, facts, move, run_id)
-    await _filled(conn, change, change.begun[1:])
-
-
-async def _filled(conn: asyncpg.Connection, change: Change, begun: list[str]) -> None:
-    try:
-        await script.all_of(conn, begun)
-        await content(conn, change)
-        # By itself first: a role that the file has left may not write to the ledger.
-        await script.all_of(conn, [change.scope.check(), *change.ended])
-    except asyncpg.PostgresError as error:
-        script.refuse(change, error)
-        raise
-
-
-async def content(
-    conn: asyncpg.Connection,
-    change: Change,
-    watch: Callable[[Event], None] | None = None,
-    stop: asyncio.Event | None = None,
-) -> None:
-    """Do what the file says, in its scope in the open transaction.
-
-    Raises:
-        MigrationFailedError: a statement failed.
-    """
-    if change.migration.language is Language.PYTHON:
-        tenant = change.facts.slug
-        await python.run(
-            conn, change.scope, change.migration, tenant=tenant, watch=watch, stop=stop
-        )
-    else:
-        await script.statements(conn, change.migration)
-
-
 class Upgrade:
     """One schema being brought to the end of its stage's files.
 
     Args:
         until: the highest version to apply; None: all.
         watch: told of what takes long while it is under way.
+        stop: once set, a backfill ends between two batches.
 
     Attributes:
         applied: versions that this upgrade has applied and committed, also when it failed later.
@@ -101,6 +51,7 @@ class Upgrade:
         shared: str,
         until: str | None = None,
         watch: Callable[[Event], None] | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
         self.applied: list[str] = []
         self._session = session
@@ -109,10 +60,13 @@ class Upgrade:
         self._run_id = run_id
         self._shared = shared
         self._until = until
-        self._watcher = Watcher(session, schema.name, watch or (lambda _: None))
+        self._stop = stop
+        self._tell = watch or (lambda _: None)
+        self._watcher = Watcher(session, schema.name, self._tell)
         self._at: Migration | None = None
         self._unanswered: Change | None = None  # whose COMMIT was sent
         self._unplaced: set[str] = set()  # versions that fail at no known place
+        self._progress = 0
 
     async def run(self) -> Position:
         """Apply what is pending, again where that can help; return where the schema stands then.
@@ -120,19 +74,20 @@ class Upgrade:
         Raises:
             MigrationFailedError: a file failed, or contention went on for too long.
             NeedsDecisionError: a statement's outcome is in doubt.
+            BackfillStoppedError: *stop* was set.
             LockHeldError: somebody else is at this schema.
             DatabaseUnavailableError: the server cannot be reached.
         """
         attempt = 0
         async with self._watcher:
             while True:
-                done = len(self.applied)
+                progress = self._progress
                 try:
                     return await self._locked()
                 except whole.UnplacedError:
                     continue
                 except Exception as error:
-                    attempt = attempt + 1 if len(self.applied) == done else 1
+                    attempt = attempt + 1 if self._progress == progress else 1
                     if attempt >= retry.attempts(error, self._at):
                         self._raise_final(error)
                         raise
@@ -194,17 +149,53 @@ class Upgrade:
         self, conn: asyncpg.Connection, change: Change, held: Held, *, last: bool
     ) -> None:
         migration = self._at = change.migration
-        self._unanswered = change
+        python_or_unplaced = (
+            migration.language is Language.PYTHON or migration.version in self._unplaced
+        )
         try:
-            if migration.version in self._unplaced or migration.language is Language.PYTHON:
-                await _by_statement(conn, change)
+            if not migration.directives.transactional:
+                await self._outside(conn, change)
+            elif python_or_unplaced:
+                await self._by_statement(conn, change)
             else:
+                self._unanswered = change
                 held.released = await self._whole(conn, change, last=last)
         except (MigrationFailedError, AlreadyAppliedError):
             self._unanswered = None
             raise
         self._unanswered = None
         self.applied.append(migration.version)
+        self._progressed()
+
+    def _progressed(self) -> None:
+        """Note that the next failure is not the last one again."""
+        self._progress += 1
+
+    def _told(self, event: Event) -> None:
+        if isinstance(event, Backfilling):
+            self._progressed()
+        self._tell(event)
+
+    async def _by_statement(self, conn: asyncpg.Connection, change: Change) -> None:
+        await filled(
+            conn, change, change.begun, lambda: content(conn, change, self._told, self._stop)
+        )
+        await self._commit(conn, change)
+
+    async def _outside(self, conn: asyncpg.Connection, change: Change) -> None:
+        place = Place(self._schema, change.migration.version, Direction.UP)
+        if change.migration.language is Language.PYTHON:
+            await content(conn, change, self._told, self._stop)
+        else:
+            await Outside(conn, change, place, self._progressed).run()
+        await script.all_of(conn, FORGET)
+        await filled(conn, change, change.begun, None)
+        await self._commit(conn, change)
+
+    async def _commit(self, conn: asyncpg.Connection, change: Change) -> None:
+        self._unanswered = change
+        await commit(conn, change.migration)
+        await script.all_of(conn, [*change.told, *FORGET])
 
     async def _whole(self, conn: asyncpg.Connection, change: Change, *, last: bool) -> bool:
         """Apply *change* in one round trip where that works; return whether the lock is released.
@@ -218,8 +209,9 @@ class Upgrade:
             self._unplaced.add(change.migration.version)
             if not conn.is_in_transaction():
                 raise
+            self._unanswered = None
             await script.all_of(conn, ["ROLLBACK", *FORGET])
-            await _by_statement(conn, change)
+            await self._by_statement(conn, change)
             return False
         return last
 
@@ -244,25 +236,6 @@ class Upgrade:
         if failure.sqlstate != retry.LOCK_TIMEOUT or not self._watcher.blocker:
             return failure
         return replace(failure, message=f"{failure.message}; held by {self._watcher.blocker}")
-
-
-async def _by_statement(conn: asyncpg.Connection, change: Change) -> None:
-    await _filled(conn, change, change.begun)
-    await _commit(conn, change.migration)
-    await script.all_of(conn, [*change.told, *FORGET])
-
-
-async def _commit(conn: asyncpg.Connection, migration: Migration) -> None:
-    try:
-        status = await conn.execute("COMMIT", timeout=script.timeout_seconds(migration))
-    except asyncpg.PostgresError as error:
-        if is_lost(error):
-            raise
-        failure = script.failed(migration, error)
-        words = f"at its COMMIT: {failure.message}"
-        raise MigrationFailedError(replace(failure, message=words)) from error
-    if status != "COMMIT":
-        raise script.broken(migration, f"the server answered {status} to COMMIT")
 
 
 def _move(

@@ -13,7 +13,7 @@ from tenancy.migrate.ledger.records import Failure, SchemaRef
 from tenancy.migrate.upgrade import traces
 from tenancy.migrate.upgrade.change import Change
 from tenancy.migrate.upgrade.scope import LEFT, LOCK_TIMEOUT, STATEMENT_TIMEOUT, Scope, timeouts
-from tenancy.migrate.upgrade.session import is_lost
+from tenancy.migrate.upgrade.session import UNLIMITED_SECONDS, is_lost
 
 __all__ = [
     "LOCK_TIMEOUT",
@@ -22,8 +22,11 @@ __all__ = [
     "NeedsDecisionError",
     "all_of",
     "broken",
+    "execute",
     "failed",
     "failed_at",
+    "head",
+    "overtaken",
     "refuse",
     "run",
     "statements",
@@ -90,7 +93,24 @@ async def statements(conn: asyncpg.Connection, migration: Migration) -> None:
         MigrationFailedError: one failed; gives its place.
     """
     for statement in migration.source.statements:
-        await _execute(conn, migration, statement)
+        await execute(conn, migration, statement, timeout_seconds(migration))
+
+
+async def execute(
+    conn: asyncpg.Connection, migration: Migration, statement: Statement, seconds: float
+) -> None:
+    """Run one *statement* of *migration*; after *seconds* without a word the server is given up.
+
+    Raises:
+        MigrationFailedError: it failed; gives its place.
+    """
+    try:
+        await conn.execute(statement.text, timeout=seconds)
+    except asyncpg.PostgresError as error:
+        if is_lost(error):
+            raise
+        within = int(error.position) - 1 if error.position else 0
+        raise failed_at(migration, error, statement.start + within) from error
 
 
 async def all_of(conn: asyncpg.Connection, sql: Iterable[str]) -> None:
@@ -110,9 +130,13 @@ def refuse(change: Change, error: asyncpg.PostgresError) -> None:
         raise checkpoints.claimed(scope.schema, migration) from error
     _refuse_left(scope, migration, error)
     if scope.fault(error) is not None:
-        raise checkpoints.AlreadyAppliedError(
-            f"{scope.schema.name} does not stand before {migration.source.label}"
-        ) from error
+        raise overtaken(change) from error
+
+
+def overtaken(change: Change) -> checkpoints.AlreadyAppliedError:
+    """Return the error of a schema that somebody else has brought on."""
+    name, label = change.scope.schema.name, change.migration.source.label
+    return checkpoints.AlreadyAppliedError(f"{name} does not stand before {label}")
 
 
 def failed(migration: Migration, error: BaseException, offset: int | None = None) -> Failure:
@@ -150,10 +174,10 @@ def head(statement: Statement) -> str:
     return " ".join(found)
 
 
-def timeout_seconds(migration: Migration) -> float | None:
-    """Return how long to wait for the server's answer to one statement; None: for ever."""
+def timeout_seconds(migration: Migration) -> float:
+    """Return how long to wait for the server's answer to one statement of *migration*."""
     timeout = timeouts(migration.directives)[1]
-    return timeout / 1000 + SILENCE_SECONDS if timeout else None
+    return timeout / 1000 + SILENCE_SECONDS if timeout else UNLIMITED_SECONDS
 
 
 def words(error: BaseException) -> str:
@@ -169,16 +193,6 @@ def words(error: BaseException) -> str:
     condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error"))
     constraint = f" of {error.constraint_name}" if error.constraint_name else ""
     return f"{condition.lower()}{constraint}"
-
-
-async def _execute(conn: asyncpg.Connection, migration: Migration, statement: Statement) -> None:
-    try:
-        await conn.execute(statement.text, timeout=timeout_seconds(migration))
-    except asyncpg.PostgresError as error:
-        if is_lost(error):
-            raise
-        within = int(error.position) - 1 if error.position else 0
-        raise failed_at(migration, error, statement.start + within) from error
 
 
 def _statement_at(migration: Migration, offset: int) -> Statement | None:

@@ -15,6 +15,7 @@ from tenancy.settings import Settings, variable
 APPLICATION_NAME = "tenancy migrate"
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0  # for statements of our own; a file's have the server's timeout
+UNLIMITED_SECONDS = 1e8  # three years: the driver takes None for the limit above
 CONNECT_ATTEMPTS = 5
 CLOSE_TIMEOUT_SECONDS = 5.0
 

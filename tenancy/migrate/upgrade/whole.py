@@ -48,6 +48,5 @@ def _refuse(migration: Migration, error: asyncpg.PostgresError, begins: int) -> 
         raise script.failed_at(migration, error, offset) from error
 
 
-def _seconds(migration: Migration) -> float | None:
-    seconds = script.timeout_seconds(migration)
-    return seconds and seconds * max(1, len(migration.source.statements))
+def _seconds(migration: Migration) -> float:
+    return script.timeout_seconds(migration) * max(1, len(migration.source.statements))

@@ -1,0 +1,152 @@
+"""What has become of each statement of a file that is no single transaction.
+
+Every name and operator is qualified: these run under a schema's path.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import asyncpg
+
+from tenancy.identifiers import literal
+from tenancy.migrate.ledger.records import SchemaRef
+
+_CLAIM = "steps_pkey"
+
+
+class Direction(StrEnum):
+    """Whether a file is applied or taken back."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Of which statement is spoken: *number* counts from 1."""
+
+    schema: SchemaRef
+    version: str
+    direction: Direction
+    number: int = 0
+
+    def sql(self) -> str:
+        """Return the SQL condition on its row; of number 0: on those of the whole file."""
+        of_file = (
+            f"schema_oid OPERATOR(pg_catalog.=) {self.schema.oid:d} "
+            f"AND version OPERATOR(pg_catalog.=) {literal(self.version)} "
+            f"AND direction OPERATOR(pg_catalog.=) {literal(self.direction)}"
+        )
+        of_step = f" AND step OPERATOR(pg_catalog.=) {self.number:d}"
+        return of_file + (of_step if self.number else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A statement that was begun.
+
+    Attributes:
+        statement: sha256 of its text.
+        finished: false: it is in doubt.
+        again: whether somebody has decided that it is to be run again.
+        indexes: of the table, before one without a name was built on it.
+    """
+
+    number: int
+    statement: str
+    started_at: datetime
+    finished: bool
+    again: bool
+    indexes: tuple[int, ...] | None
+
+
+async def of_file(conn: asyncpg.Connection, place: Place) -> dict[int, Step]:
+    """Return the statements of a file that were begun, by number."""
+    rows = await conn.fetch(f"SELECT * FROM tenancy.steps WHERE {place.sql()} ORDER BY step")
+    return {row["step"]: _step(row) for row in rows}
+
+
+def begin(
+    place: Place, statement: str, run_id: UUID | None, indexes: Sequence[int] | None = None
+) -> str:
+    """Return the SQL that says a statement is begun; whoever comes second fails: `is_begun`."""
+    return _insert(place, statement, run_id, indexes, "NULL")
+
+
+def done(place: Place, statement: str, run_id: UUID | None) -> str:
+    """Return the SQL that says a statement is done, for the transaction that does it."""
+    return _insert(place, statement, run_id, None, "pg_catalog.clock_timestamp()")
+
+
+def begin_again(place: Place, last: Step, run_id: UUID | None) -> str:
+    """Return the SQL that begins a statement again; it finds a row if nobody else has."""
+    return (
+        "UPDATE tenancy.steps SET started_at = pg_catalog.clock_timestamp(), "
+        f"resolved_by = NULL, run_id = {_run(run_id)} WHERE {place.sql()} "
+        f"AND started_at OPERATOR(pg_catalog.=) {literal(last.started_at.isoformat())} "
+        "AND finished_at IS NULL RETURNING 1"
+    )
+
+
+def finish(place: Place) -> str:
+    """Return the SQL that ends a statement which was begun; it finds a row if that was so."""
+    return (
+        "UPDATE tenancy.steps SET finished_at = pg_catalog.clock_timestamp() "
+        f"WHERE {place.sql()} AND finished_at IS NULL RETURNING 1"
+    )
+
+
+def forget(place: Place) -> str:
+    """Return the SQL that takes rows out: of a statement that failed, or of a file taken back."""
+    return f"DELETE FROM tenancy.steps WHERE {place.sql()}"
+
+
+def is_begun(error: BaseException) -> bool:
+    """Whether *error* is `begin`'s, because somebody else was faster."""
+    return (
+        isinstance(error, asyncpg.UniqueViolationError)
+        and error.constraint_name == _CLAIM
+        and error.schema_name == "tenancy"
+    )
+
+
+async def resolve(conn: asyncpg.Connection, place: Place, *, is_done: bool) -> bool:
+    """Note what a person has decided of a statement in doubt; return whether there was one."""
+    finished = "pg_catalog.clock_timestamp()" if is_done else "NULL"
+    found = await conn.fetchval(
+        f"UPDATE tenancy.steps SET resolved_by = session_user, finished_at = {finished} "
+        f"WHERE {place.sql()} AND finished_at IS NULL RETURNING 1"
+    )
+    return found is not None
+
+
+def _insert(
+    place: Place, statement: str, run_id: UUID | None, indexes: Sequence[int] | None, finished: str
+) -> str:
+    schema = place.schema
+    oids = "NULL" if indexes is None else literal(f"{{{','.join(map(str, indexes))}}}")
+    names = map(literal, (place.version, place.direction, schema.name, statement))
+    version, direction, name, digest = names
+    return (
+        "INSERT INTO tenancy.steps (schema_oid, version, direction, step, schema_name, statement, "
+        f"run_id, indexes, finished_at) VALUES ({schema.oid:d}, {version}, {direction}, "
+        f"{place.number:d}, {name}, {digest}, {_run(run_id)}, {oids}, {finished})"
+    )
+
+
+def _run(run_id: UUID | None) -> str:
+    return f"{literal(str(run_id))}::pg_catalog.uuid" if run_id else "NULL"
+
+
+def _step(row: asyncpg.Record) -> Step:
+    return Step(
+        row["step"],
+        row["statement"],
+        row["started_at"],
+        row["finished_at"] is not None,
+        row["finished_at"] is None and row["resolved_by"] is not None,
+        None if row["indexes"] is None else tuple(row["indexes"]),
+    )
