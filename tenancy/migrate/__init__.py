@@ -14,6 +14,7 @@ from tenancy.migrate.files.folder import load_all as load
 from tenancy.migrate.files.folder import packaged_sql_folder, sql_folder
 from tenancy.migrate.files.model import Files, Migration, Stage
 from tenancy.migrate.fleet.look import plan, status
+from tenancy.migrate.fleet.mending import Reversed, down, resolve
 from tenancy.migrate.fleet.options import Options
 from tenancy.migrate.fleet.run import resume
 from tenancy.migrate.fleet.run import up as migrate
@@ -39,16 +40,19 @@ __all__ = [
     "Outcome",
     "Report",
     "Result",
+    "Reversed",
     "RunLockHeldError",
     "Snapshot",
     "Stage",
     "Survey",
     "apply_all",
+    "down",
     "load",
     "migrate",
     "packaged_sql_folder",
     "plan",
     "refuse_unless_current",
+    "resolve",
     "resume",
     "snapshot",
     "stages_behind",

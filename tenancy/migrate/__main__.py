@@ -2,7 +2,7 @@
 
 import click
 
-from tenancy.migrate.commands import adopt, look, new, snapshot, up
+from tenancy.migrate.commands import adopt, look, mend, new, snapshot, up
 
 
 class _UpByDefault(click.Group):
@@ -28,7 +28,16 @@ def migrate_group() -> None:
     """  # noqa: D301 - click keeps the lines after the character itself
 
 
-for _command in (up.up, look.plan, look.status, new.new, snapshot.snapshot, adopt.adopt):
+for _command in (
+    up.up,
+    look.plan,
+    look.status,
+    mend.resolve,
+    mend.down,
+    new.new,
+    snapshot.snapshot,
+    adopt.adopt,
+):
     migrate_group.add_command(_command)
 
 if __name__ == "__main__":
