@@ -74,7 +74,7 @@ async def place(server_url: str, tmp_path: Path) -> AsyncIterator[Place]:
         await conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
         for row in await conn.fetch(
             "SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1) OR oid IN (SELECT roleid "
-            "FROM pg_auth_members WHERE member IN ($2::regrole, $3::regrole)) ORDER BY rolname::text",
+            "FROM pg_auth_members WHERE member IN ($2::regrole, $3::regrole)) ORDER BY rolname",
             *(name, f"{name}_app", f"{name}_owner"),
         ):
             await conn.execute(f'DROP ROLE IF EXISTS "{row[0]}"')
