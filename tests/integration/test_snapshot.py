@@ -312,3 +312,24 @@ async def test_deferred_constraints_are_checked_after_each_file(fleet: Fleet) ->
     fleet.write("tenant/0006_after.sql", "SELECT 1;")
     with pytest.raises(MigrationError, match=r"0005_wrong\.sql"):
         await new(fleet, "t_other")
+
+
+async def test_files_that_use_an_enum_value_they_add_make_a_tenant(fleet: Fleet) -> None:
+    fleet.write(
+        "tenant/0002_mood.sql",
+        "CREATE TYPE mood AS ENUM ('low'); ALTER TABLE notes ADD mood mood DEFAULT 'low';",
+    )
+    fleet.write("tenant/0003_high.sql", "ALTER TYPE mood ADD VALUE 'high';")
+    fleet.write("tenant/0004_use.sql", "INSERT INTO notes (body, mood) VALUES ('x', 'high');")
+    async with provision.administrator(fleet.settings) as admin:
+        schema = (await admin.create("acme")).tenant.schema
+        fleet.write("tenant/0005_broken.sql", "SELECT 1 / 0;")
+        with pytest.raises(MigrationError, match=r"0005_broken\.sql"):
+            await admin.create("globex")
+    assert await fleet.versions() == {"acme": "0004"}
+    assert await fleet.fetch(f"SELECT mood::text FROM {schema}.notes") == [("high",)]
+    assert await fleet.fetch(
+        "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't\\_%' "
+        "AND coalesce(obj_description(oid), '') NOT LIKE 'tenancy version=0004%'"
+    ) == [(0,)]
+    assert await fleet.fetch(SCRATCH) == [(0,)]
