@@ -92,7 +92,8 @@ async def fingerprints(conn: asyncpg.Connection, oids: Sequence[int]) -> dict[in
     """Return digest and fingerprint of each schema as they are now; without those that are gone."""
     rows = await conn.fetch(
         "SELECT o.oid, coalesce(c.digest, '') AS digest, tenancy.fingerprint(o.oid) AS shape "
-        "FROM unnest($1::oid[]) AS o (oid) LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = o.oid",
+        "FROM unnest($1::oid[]) AS o (oid) "
+        "LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = o.oid",
         list(oids),
     )
     return {row["oid"]: (row["digest"], row["shape"]) for row in rows if row["shape"]}

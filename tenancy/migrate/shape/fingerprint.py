@@ -13,8 +13,8 @@ async def fingerprint(conn: asyncpg.Connection, schema: SchemaRef) -> str:
     anything, whatever they are called and in whichever way they got there: dropped columns leave no
     trace in it, nor does the schema's name in a text that a file has put it into. Another tenant's
     name does. Rows and the values of sequences are not part of it, nor are the rights that every
-    tenant is given: a schema made from the files alone has the fingerprint of a tenant's. It begins with the server's
-    major version, for the next one may print the same definition in other words.
+    tenant is given: a schema made from the files alone has the fingerprint of a tenant's. It begins
+    with the server's major version, for the next one may print the same definition in other words.
 
     Inside of a transaction or not; the session's path stays as it is.
 
