@@ -6,7 +6,7 @@ import re
 import signal
 
 import pytest
-from support.fleets import Fleet
+from support.fleets import Fleet, ended
 from support.odd_sql import FILES
 
 from tenancy import migrate, provision
@@ -244,6 +244,19 @@ async def test_what_a_killed_one_has_left_the_next_one_drops(odd: Fleet) -> None
     assert await odd.fetch(
         "SELECT count(*) FROM tenancy.migrations WHERE schema_name LIKE 'tenancy%scratch%'"
     ) == [(0,)]
+
+
+async def test_told_to_end_it_tidies_up(odd: Fleet) -> None:
+    odd.write("tenant/0005_slow.sql", "SELECT pg_sleep(60);")
+    process = await odd.start("snapshot")
+    await odd.until(
+        "SELECT count(*) > 0 FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%' "
+        "AND pid <> pg_backend_pid()"
+    )
+    process.terminate()
+    assert (await ended(process)).code == 143
+    assert await odd.fetch(SCRATCH) == [(0,)]
 
 
 async def test_scratch_schemas_of_one_at_work_are_left_alone(odd: Fleet) -> None:
