@@ -346,3 +346,25 @@ async def test_files_that_use_an_enum_value_they_add_make_a_tenant(fleet: Fleet)
         "AND coalesce(obj_description(oid), '') NOT LIKE 'tenancy version=0004%'"
     ) == [(0,)]
     assert await fleet.fetch(SCRATCH) == [(0,)]
+
+
+async def test_python_files_come_along(fleet: Fleet) -> None:
+    fleet.write(
+        "tenant/0002_rows.py",
+        "async def up(context):\n"
+        "    await context.conn.execute(\"INSERT INTO notes (body) VALUES ('from python')\")\n",
+    )
+    fleet.write("tenant/0003_done.sql", "ALTER TABLE notes ADD done boolean;")
+    fleet.write(
+        "tenant/0004_fill.py",
+        "# migrate:up transaction:false\n"
+        "async def up(context):\n"
+        "    async for batch in context.batches('notes'):\n"
+        "        await context.conn.execute('UPDATE notes SET done = true')\n",
+    )
+    await new(fleet, "t_replayed")
+    text = await made(fleet)
+    assert "'from python', 'true'" in text
+    await new(fleet, "t_copied")
+    rows = await fleet.fetch("TABLE t_copied.notes")
+    assert rows == await fleet.fetch("TABLE t_replayed.notes") == [(1, "from python", True)]
