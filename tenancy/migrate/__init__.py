@@ -5,7 +5,8 @@
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from tenancy.migrate.fleet.options import Options
 from tenancy.migrate.fleet.run import resume
 from tenancy.migrate.fleet.run import up as migrate
 from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.origin import snapshot as snapshots
 from tenancy.migrate.plan import survey as surveys
 from tenancy.migrate.plan.chain import Verdict
@@ -32,6 +34,7 @@ from tenancy.migrate.upgrade import fresh
 from tenancy.migrate.upgrade.batches import Batch
 from tenancy.migrate.upgrade.lock import RunLockHeldError
 from tenancy.migrate.upgrade.python import Context
+from tenancy.migrate.upgrade.scratch import keep, scratch
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
@@ -64,7 +67,9 @@ __all__ = [
     "Wanted",
     "apply_all",
     "baseline",
+    "built",
     "down",
+    "keep",
     "load",
     "migrate",
     "packaged_sql_folder",
@@ -153,6 +158,29 @@ async def apply_all(
         shared=settings.shared_schema,
         snapshot=await _fitting(conn, settings, tuple(migrations)),
     )
+
+
+@asynccontextmanager
+async def built(
+    settings: Settings, schema: str, migrations: Sequence[Migration]
+) -> AsyncIterator[SchemaRef]:
+    """Yield the new schema *schema*, to which *migrations* were applied in a transaction each.
+
+    For files that cannot all be in one. At the end of the block it is dropped, unless that has
+    made it a tenant's and said `keep`; where the process is killed, the next who builds one does.
+
+    Raises:
+        MigrationError: a file failed, with its place and SQLSTATE.
+        MigrationFileError: the snapshot was edited.
+    """
+    async with Session(settings) as session, scratch(session, schema) as found:
+        conn = await session.connection()
+        await fresh.fill_apart(
+            *(session, found, tuple(migrations)),
+            shared=settings.shared_schema,
+            snapshot=await _fitting(conn, settings, tuple(migrations)),
+        )
+        yield found
 
 
 async def snapshot(

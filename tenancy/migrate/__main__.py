@@ -15,6 +15,8 @@ COMMANDS = {
     "baseline": "baseline",
     "repair": "repair",
     "unlock": "unlock",
+    "resolve": "mend",
+    "down": "mend",
     "new": "new",
     "snapshot": "snapshot",
     "adopt": "adopt",
