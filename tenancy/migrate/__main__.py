@@ -16,6 +16,7 @@ COMMANDS = {
     "snapshot": "snapshot",
     "adopt": "adopt",
     "lint": "lint",
+    "rehearse": "rehearse",
 }
 
 
