@@ -67,7 +67,7 @@ async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
         await runner.apply(conn, schema, migration, run_id, shared=shared)
         defers = defers or "deferred" in migration.source.text.lower()
         if defers and migration.version != rest[-1].version:
-            await _check_deferred(conn, schema, migration)
+            await check_deferred(conn, schema, migration)
 
 
 async def fill_apart(
@@ -151,9 +151,12 @@ async def enter(conn: asyncpg.Connection, schema: SchemaRef, *, shared: str) -> 
     return scope
 
 
-async def _check_deferred(
-    conn: asyncpg.Connection, schema: SchemaRef, migration: Migration
-) -> None:
+async def check_deferred(conn: asyncpg.Connection, schema: SchemaRef, migration: Migration) -> None:
+    """Look at deferred constraints as COMMIT would after *migration*, and defer them again.
+
+    Raises:
+        MigrationFailedError: one does not hold.
+    """
     names = await conn.fetchval(_DEFERRED, schema.oid, schema.name)
     if not names:
         return
