@@ -42,7 +42,7 @@ _CHECKPOINTS = """
     SELECT n.nspname::text AS schema, c.version, c.digest FROM tenancy.checkpoints AS c
     JOIN pg_namespace AS n ON n.oid = c.schema_oid WHERE c.stage = 'tenant'
 """
-_BEGUN = "SELECT DISTINCT schema_name, version FROM tenancy.steps"
+_STEPS = "SELECT schema_name, version, step, finished_at IS NOT NULL AS done FROM tenancy.steps"
 _FILLED = "SELECT schema_name, sum(done)::bigint AS done FROM tenancy.backfills GROUP BY 1"
 
 
@@ -53,7 +53,7 @@ class Seen:
     evidence: dict[str, Counter[str]]
     ledger: dict[str, set[str]]
     checkpoints: dict[str, tuple[str, str]]
-    begun: set[tuple[str, str]]
+    steps: dict[tuple[str, str], dict[int, bool]]
     fixed: dict[str, tuple[int, int, int]]
     filled: dict[str, int]
     saved: dict[str, int]
@@ -184,8 +184,12 @@ class Chaos:
             found["doubled"] += sum(n > 1 for n in times)
             if file.version in ledger:
                 found["false"] += not all(times)
-            elif any(times):
-                found["half"] += file.whole or (schema, file.version) not in seen.begun
+            else:
+                steps = seen.steps.get((schema, file.version), {})
+                there = {what for what in file.evidence if evidence[what]}
+                found["half"] += len(there - {file.steps[number - 1] for number in steps})
+                ended = {file.steps[number - 1] for number, done in steps.items() if done}
+                found["false"] += len(ended - there - {""})
         versions = sorted(ledger)
         found["half"] += versions != [file.version for file in self.ordeal.files][: len(versions)]
         at = seen.checkpoints.get(schema)
@@ -229,11 +233,14 @@ async def _seen(conn: asyncpg.Connection) -> Seen:
     for schema, file, part, times in await _rows(conn, _MARKS, begun):
         evidence[schema][f"mark {file} {part}"] = times
     people = await _rows(conn, _PEOPLE, begun)
+    steps: dict[tuple[str, str], dict[int, bool]] = {}
+    for row in await conn.fetch(_STEPS):
+        steps.setdefault((row["schema_name"], row["version"]), {})[row["step"]] = row["done"]
     return Seen(
         evidence,
         ledger,
         {r["schema"]: (r["version"], r["digest"]) for r in await conn.fetch(_CHECKPOINTS)},
-        {(row["schema_name"], row["version"]) for row in await conn.fetch(_BEGUN)},
+        steps,
         {schema: (low, high, count) for schema, low, high, count, _ in people},
         {schema: filled for schema, *_, filled in people},
         {row["schema_name"]: row["done"] for row in await conn.fetch(_FILLED)},
