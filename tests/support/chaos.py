@@ -19,6 +19,16 @@ from support.ordeal import ROWS, Ordeal
 
 SESSIONS = "application_name LIKE 'tenancy migrate%' AND datname = current_database()"
 QUIET_SECONDS = 30.0
+GONE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+_APPLIED = "SELECT count(*) FROM tenancy.migrations WHERE stage = 'tenant'"
+# At a statement of a file that is no single transaction.
+_OUTSIDE = (
+    f"{SESSIONS} AND state = 'active' "
+    "AND query ~ '^(CREATE (UNIQUE )?INDEX CONC|VACUUM|INSERT.*sleep)'"
+)
+_WAITING = f"{_OUTSIDE} AND wait_event_type = 'Lock'"
+_IN_A_BACKFILL = "SELECT EXISTS (SELECT FROM tenancy.backfills WHERE finished_at IS NULL)"
 
 _EVIDENCE = """
     SELECT n.nspname::text AS schema, e.what, count(*) AS times FROM pg_namespace AS n,
@@ -111,6 +121,8 @@ class Chaos:
     async def life(self) -> None:
         """Let a runner work, strike it and its back ends, and wait until all is quiet."""
         running = await self.start()
+        if self.rng.random() < 0.5:
+            await self._strike_a_build(running)
         for _ in range(self.rng.randrange(3)):
             await self._moment(running)
             if not running.done():
@@ -124,38 +136,54 @@ class Chaos:
         await self.quiet()
 
     async def _moment(self, running: "asyncio.Task[str]") -> None:
-        """Wait until a random share of what is left has been applied, and some milliseconds."""
-        whole = self.tenants * len(self.ordeal.files)
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        """Wait for the next moment to strike at, and then some milliseconds."""
+        with suppress(*GONE):
             async with superuser(self.database.superuser_url) as conn:
-                done = await _applied(conn)
-                wanted = done + int((whole - done) * self.rng.random() * 0.6)
-                while not running.done() and done < wanted:
-                    await asyncio.sleep(0.002)
-                    done = await _applied(conn)
-        await asyncio.wait([running], timeout=self.rng.random() * 0.03)
+                done = await conn.fetchval(_APPLIED)
+                left = self.tenants * len(self.ordeal.files) - done
+                wanted = done + int(left * self.rng.random() * 0.6)
+                after_files = f"SELECT ({_APPLIED}) >= {wanted}"
+                in_a_step = f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {_OUTSIDE})"
+                when = self.rng.choice((after_files, after_files, in_a_step, _IN_A_BACKFILL))
+                await _until(conn, when, running)
+        await asyncio.wait([running], timeout=self.rng.random() ** 2 * 0.03)
+
+    async def _strike_a_build(self, running: "asyncio.Task[str]") -> None:
+        """End a back end that builds an index, while that waits for somebody's old snapshot."""
+        with suppress(*GONE):
+            async with superuser(self.database.superuser_url) as conn:
+                async with conn.transaction(isolation="repeatable_read"):
+                    await conn.fetchval("SELECT 1")
+                    async with superuser(self.database.superuser_url) as other:
+                        waiting = f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {_WAITING})"
+                        await _until(other, waiting, running)
+                        await self._strike(other, _WAITING)
 
     async def _strike_a_back_end(self) -> None:
-        fatal = self.crashes and self.rng.random() < 0.3
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*GONE):
             async with superuser(self.database.superuser_url) as conn:
-                rows = await conn.fetch(
-                    f"SELECT pid FROM pg_stat_activity WHERE {SESSIONS} ORDER BY backend_start"
-                )
-                if not rows:
-                    return
-                pid = self.rng.choice(rows)["pid"]
-                if fatal:  # the server ends all others, and recovers
-                    os.kill(pid, signal.SIGKILL)
-                else:
-                    await conn.execute("SELECT pg_terminate_backend($1)", pid)
-                self.counts["servers crashed" if fatal else "back ends ended"] += 1
+                await self._strike(conn, _OUTSIDE) or await self._strike(conn, SESSIONS)
+
+    async def _strike(self, conn: asyncpg.Connection, whom: str) -> bool:
+        rows = await conn.fetch(
+            f"SELECT pid FROM pg_stat_activity WHERE {whom} ORDER BY backend_start"
+        )
+        if not rows:
+            return False
+        pid = self.rng.choice(rows)["pid"]
+        fatal = self.crashes and self.rng.random() < 0.3
+        self.counts["servers crashed" if fatal else "back ends ended"] += 1
+        if fatal:  # the server ends all others, and recovers
+            os.kill(pid, signal.SIGKILL)
+        else:
+            await conn.execute("SELECT pg_terminate_backend($1)", pid)
+        return True
 
     async def quiet(self) -> None:
         """Wait until no session of a runner is left: one may have been at its COMMIT."""
         async with asyncio.timeout(QUIET_SECONDS):
             while True:
-                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                with suppress(*GONE):
                     async with superuser(self.database.superuser_url) as conn:
                         if not await conn.fetchval(
                             f"SELECT count(*) FROM pg_stat_activity WHERE {SESSIONS}"
@@ -216,10 +244,10 @@ class Chaos:
         )
 
 
-async def _applied(conn: asyncpg.Connection) -> int:
-    return int(
-        await conn.fetchval("SELECT count(*) FROM tenancy.migrations WHERE stage = 'tenant'")
-    )
+async def _until(conn: asyncpg.Connection, condition: str, running: "asyncio.Task[str]") -> None:
+    """Wait until the query *condition* answers true, or the runner has ended."""
+    while not running.done() and not await conn.fetchval(condition):
+        await asyncio.wait([running], timeout=0.002)
 
 
 async def _seen(conn: asyncpg.Connection) -> Seen:

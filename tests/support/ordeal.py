@@ -43,17 +43,17 @@ INSERT INTO marks_parents_{v} VALUES (1);
 _INDEX = """
 -- migrate:up transaction:false
 CREATE INDEX CONCURRENTLY people_{v}_a ON people (fixed, id);
-INSERT INTO marks VALUES ('{v}', 'middle');
+INSERT INTO marks SELECT '{v}', 'middle' FROM pg_sleep(0.01);
 CREATE INDEX CONCURRENTLY people_{v}_b ON people (filled) WHERE fixed > 0;
 """
 _VALUE = """
 -- migrate:up transaction:false
 ALTER TYPE mood ADD VALUE 'mood_{v}';
-INSERT INTO marks VALUES ('{v}', 'middle');
+INSERT INTO marks SELECT '{v}', 'middle' FROM pg_sleep(0.01);
 """
 _VACUUM = """
 -- migrate:up transaction:false
-INSERT INTO marks VALUES ('{v}', 'middle');
+INSERT INTO marks SELECT '{v}', 'middle' FROM pg_sleep(0.01);
 VACUUM (ANALYZE) people;
 CREATE UNIQUE INDEX CONCURRENTLY people_{v}_a ON people (id, filled);
 """
