@@ -102,13 +102,18 @@ async def _login_of_requests(settings: Settings, database: str) -> str:
 
 
 class Administrator:
-    """Operations on tenants, over one connection; not for two tasks at once."""
+    """Operations on tenants, over one connection; not for two tasks at once.
+
+    Attributes:
+        rights: what requests are granted.
+        settings: of the deployment.
+    """
 
     def __init__(self, conn: asyncpg.Connection, settings: Settings, login: str) -> None:
+        self.rights = Rights(conn, settings, login)
         self._conn = conn
-        self._settings = settings
+        self.settings = settings
         self._login = login
-        self._rights = Rights(conn, settings, login)
 
     async def create(self, slug: str, domains: Sequence[str] = ()) -> Profile:
         """Make a tenant: registry row, domains, role, schema, grants and all its tables.
@@ -127,21 +132,26 @@ class Administrator:
             DatabaseSetupError: the login lacks a right; says which to grant.
         """
         slug = identifiers.slug(slug)
-        names = tuple(dict.fromkeys(map(self._custom_domain, domains)))
-        files = migrate.load(self._settings)
+        names = self.custom_domains(domains)
+        files = migrate.load(self.settings)
         if not files.tenant:
             _log.warning("the tenant has no tables: no file is in tenant/ of TENANCY_SQL_DIR")
         try:
             async with self._conn.transaction():
-                await migrate.refuse_unless_current(self._conn, self._settings, files)
-                await self._rights.open_catalog()
+                await migrate.refuse_unless_current(self._conn, self.settings, files)
+                await self.rights.open_catalog()
                 schema = identifiers.schema_name(slug)
-                await self._register(slug, schema, names)
-                await self._make_schema(schema)
-                await migrate.apply_all(self._conn, self._settings, schema, files.tenant)
+                await self.register(slug, schema, names)
+                await self.make_schema(schema)
+                await migrate.apply_all(self._conn, self.settings, schema, files.tenant)
         except asyncpg.InsufficientPrivilegeError as error:
-            raise self._rights.lacking() from error
+            raise self.rights.lacking() from error
         return await self.show(slug)
+
+    @property
+    def connection(self) -> asyncpg.Connection:
+        """The connection, whose login owns schemas and roles."""
+        return self._conn
 
     async def show(self, slug: str) -> Profile:
         """Return the tenant called *slug*.
@@ -158,80 +168,17 @@ class Administrator:
         """Return all tenants, by slug."""
         return await self._profiles("GROUP BY t.id, c.version ORDER BY t.slug")
 
-    async def grant(self) -> int:
-        """Give the login of requests what it needs for every tenant; return how many there are.
-
-        For a database whose tenants were made under another isolation level or another login.
-
-        Raises:
-            DatabaseSetupError: the login lacks a right; says which to grant.
-        """
-        profiles = await self.list()
-        try:
-            await self._rights.open_catalog()
-            for profile in profiles:
-                async with self._conn.transaction():  # one each: locks of all would not fit
-                    await self._rights.open_schema(profile.tenant.schema)
-                    await self._rights.open_tables(profile.tenant.schema)
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise self._rights.lacking() from error
-        return len(profiles)
-
-    async def walls(self) -> str:
-        """Return the SQL that a superuser runs once for level ``strict``; see `walls.sql`."""
-        row = await self._conn.fetchrow("SELECT current_database()::text, session_user::text")
-        return walls.sql(row[0], owner=row[1], login=self._login)
-
-    async def limit(self, slug: str, changes: Mapping[str, float | None]) -> Profile:
-        """Set what the tenant called *slug* may use; processes learn of it as of any change.
+    async def register(self, slug: str, schema: str, domains: Sequence[str]) -> None:
+        """Enter a tenant into the registry, in the caller's transaction.
 
         Args:
-            slug: the tenant's.
-            changes: new values by their names in `fairness.limits`; None: the settings' own again.
-                What is not named stays as it is.
+            slug: checked.
+            schema: likewise.
+            domains: of `custom_domains`.
 
         Raises:
-            UnknownTenantError: there is none.
-            InvalidLimitError: the value makes no sense, or is over what the settings allow to all.
+            SlugTakenError, DomainTakenError: another tenant has it.
         """
-        for name, value in changes.items():
-            limits.check(name, value, self._settings.statement_timeout_seconds)
-        given = {name: value for name, value in changes.items() if value is not None}
-        try:
-            await self._conn.execute(
-                "UPDATE tenancy.tenants SET settings = (settings - $2::text[]) || $3::jsonb, "
-                "updated_at = now() WHERE slug = $1",
-                slug,
-                list(changes),
-                json.dumps(given),
-            )
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise self._rights.lacking() from error
-        return await self.show(slug)
-
-    async def _profiles(self, rest: str, *args: object) -> tuple[Profile, ...]:
-        try:
-            rows = await self._conn.fetch(_PROFILE + rest, *args)
-        except asyncpg.UndefinedTableError as error:
-            raise DatabaseSetupError(
-                "there is no registry yet: run `python -m tenancy.migrate`"
-            ) from error
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise self._rights.lacking() from error
-        return tuple(map(_profile, rows))
-
-    # The parts of `create`
-
-    def _custom_domain(self, text: str) -> str:
-        name = identifiers.domain(text)
-        for base in self._settings.base_domains:
-            if name == base or name.endswith(f".{base}"):
-                raise InvalidDomainError(
-                    f"{name!r} is at or below the base domain {base}, where slugs decide"
-                )
-        return name
-
-    async def _register(self, slug: str, schema: str, domains: Sequence[str]) -> None:
         try:
             tenant_id = await self._conn.fetchval(
                 "INSERT INTO tenancy.tenants (slug, schema_name, state) VALUES ($1, $2, $3) "
@@ -255,9 +202,91 @@ class Administrator:
                 ) from error
             raise SlugTakenError(f"another tenant has the slug {slug!r}: choose another") from error
 
-    async def _make_schema(self, schema: str) -> None:
+    async def make_schema(self, schema: str) -> None:
+        """Make *schema* with its role and its grants, in the caller's transaction."""
         await self._conn.execute(f"CREATE SCHEMA {quoted(schema)}")
-        await self._rights.open_schema(schema)
+        await self.rights.open_schema(schema)
+
+    async def grant(self) -> int:
+        """Give the login of requests what it needs for every tenant; return how many there are.
+
+        For a database whose tenants were made under another isolation level or another login.
+
+        Raises:
+            DatabaseSetupError: the login lacks a right; says which to grant.
+        """
+        profiles = await self.list()
+        try:
+            await self.rights.open_catalog()
+            for profile in profiles:
+                async with self._conn.transaction():  # one each: locks of all would not fit
+                    await self.rights.open_schema(profile.tenant.schema)
+                    await self.rights.open_tables(profile.tenant.schema)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise self.rights.lacking() from error
+        return len(profiles)
+
+    async def walls(self) -> str:
+        """Return the SQL that a superuser runs once for level ``strict``; see `walls.sql`."""
+        row = await self._conn.fetchrow("SELECT current_database()::text, session_user::text")
+        return walls.sql(row[0], owner=row[1], login=self._login)
+
+    async def limit(self, slug: str, changes: Mapping[str, float | None]) -> Profile:
+        """Set what the tenant called *slug* may use; processes learn of it as of any change.
+
+        Args:
+            slug: the tenant's.
+            changes: new values by their names in `fairness.limits`; None: the settings' own again.
+                What is not named stays as it is.
+
+        Raises:
+            UnknownTenantError: there is none.
+            InvalidLimitError: the value makes no sense, or is over what the settings allow to all.
+        """
+        for name, value in changes.items():
+            limits.check(name, value, self.settings.statement_timeout_seconds)
+        given = {name: value for name, value in changes.items() if value is not None}
+        try:
+            await self._conn.execute(
+                "UPDATE tenancy.tenants SET settings = (settings - $2::text[]) || $3::jsonb, "
+                "updated_at = now() WHERE slug = $1",
+                slug,
+                list(changes),
+                json.dumps(given),
+            )
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise self.rights.lacking() from error
+        return await self.show(slug)
+
+    async def _profiles(self, rest: str, *args: object) -> tuple[Profile, ...]:
+        try:
+            rows = await self._conn.fetch(_PROFILE + rest, *args)
+        except asyncpg.UndefinedTableError as error:
+            raise DatabaseSetupError(
+                "there is no registry yet: run `python -m tenancy.migrate`"
+            ) from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise self.rights.lacking() from error
+        return tuple(map(_profile, rows))
+
+    # The parts of `create`
+
+    def custom_domains(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return *names* as they are kept, each once.
+
+        Raises:
+            InvalidDomainError: one cannot be a tenant's.
+        """
+        return tuple(dict.fromkeys(map(self._custom_domain, names)))
+
+    def _custom_domain(self, text: str) -> str:
+        name = identifiers.domain(text)
+        for base in self.settings.base_domains:
+            if name == base or name.endswith(f".{base}"):
+                raise InvalidDomainError(
+                    f"{name!r} is at or below the base domain {base}, where slugs decide"
+                )
+        return name
 
 
 def _profile(row: asyncpg.Record) -> Profile:

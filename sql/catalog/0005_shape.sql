@@ -463,9 +463,11 @@ BEGIN
 END
 $function$;
 
--- All that is in a schema, object by object; tenant: whose rights count as the tenant's own, which
--- are those of the role that is called like the schema unless told otherwise.
-CREATE FUNCTION tenancy.description(schema oid, tenant regrole DEFAULT NULL)
+-- All that is in a schema, object by object. Grants are told as what is more or less than the
+-- standard of the kind together with the schema's default privileges. So the rights that
+-- provisioning gives (usage of the schema, default privileges on its tables and sequences) say
+-- nothing: they are no file's, and a schema that is made from the files alone has none.
+CREATE FUNCTION tenancy.description(schema oid)
 RETURNS TABLE (kind text, name text, parent text, aspects text[], texts text[], owner text,
                grants text, comment text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -481,8 +483,7 @@ AS $function$
 BEGIN
     RETURN QUERY
     WITH given AS MATERIALIZED (
-        SELECT n.oid, n.nspowner, n.nspacl, pg_get_userbyid(n.nspowner) AS owner,
-               coalesce(pg_get_userbyid(tenant), n.nspname) AS tenant,
+        SELECT n.oid, n.nspname, n.nspowner, n.nspacl, pg_get_userbyid(n.nspowner) AS owner,
                quote_ident(n.nspname) || ', pg_catalog, pg_temp' AS path,
                '\y' || regexp_replace(n.nspname, '(\W)', '\\\1', 'g') || '\y' AS word,
                ARRAY(SELECT DISTINCT d.classid FROM pg_depend AS d
@@ -490,12 +491,24 @@ BEGIN
                        AND d.refobjsubid = 0) AS classes
         FROM pg_namespace AS n WHERE n.oid = schema
     ),
+    -- What objects of the schema's owner have from the start.
+    standard AS MATERIALIZED (
+        SELECT k.privileges, a.defaclacl IS NULL AS plain,
+               acldefault(k.privileges, g.nspowner) || coalesce(a.defaclacl, '{}') AS acl
+        FROM given AS g CROSS JOIN (
+            VALUES ('r'::"char", 'r'::"char"), ('s', 'S'), ('f', 'f'), ('T', 'T'), ('n', NULL),
+                   ('c', NULL)) AS k (privileges, objtype)
+        LEFT JOIN pg_default_acl AS a ON a.defaclrole = g.nspowner AND a.defaclnamespace = g.oid
+                                     AND a.defaclobjtype = k.objtype
+    ),
     object AS (
         SELECT o.* FROM given AS g, LATERAL (
             SELECT 'schema'::text, ''::text, NULL::text, '{of}'::text[], ARRAY[g.owner::text],
-                   'pg_namespace'::regclass::oid, 0::oid, 0, g.nspowner, g.nspacl, 'n'::"char"
+                   'pg_namespace'::regclass::oid, 0::oid, 0, g.nspowner,
+                   (SELECT array_agg(a) FROM unnest(g.nspacl) AS a
+                    WHERE a::text !~ '^[^=]+=U/'), 'n'::"char"
             UNION ALL
-            SELECT * FROM tenancy.relations(g.oid, g.path, g.tenant)
+            SELECT * FROM tenancy.relations(g.oid, g.path, g.nspname)
             WHERE 'pg_class'::regclass = ANY (g.classes)
             UNION ALL
             SELECT * FROM tenancy.routines(g.oid, g.path, g.word)
@@ -512,54 +525,71 @@ BEGIN
                           CASE a.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences'
                                WHEN 'f' THEN 'functions' WHEN 'T' THEN 'types'
                                ELSE a.defaclobjtype::text END,
-                          CASE WHEN a.defaclrole = g.nspowner THEN '<owner>'
-                               WHEN pg_get_userbyid(a.defaclrole) = g.tenant THEN '<tenant>'
+                          CASE a.defaclrole WHEN g.nspowner THEN '<owner>'
                                ELSE pg_get_userbyid(a.defaclrole) END),
-                   NULL, '{}', '{}', 'pg_default_acl'::regclass, a.oid, 0, NULL, a.defaclacl, 'n'
-            FROM pg_depend AS d JOIN pg_default_acl AS a ON a.oid = d.objid
+                   NULL, '{to}',
+                   ARRAY[(SELECT string_agg(x::text, ', ' ORDER BY x::text COLLATE "C")
+                          FROM unnest(i.items) AS x)],
+                   'pg_default_acl'::regclass, 0, 0, NULL, NULL, NULL
+            FROM pg_depend AS d JOIN pg_default_acl AS a ON a.oid = d.objid,
+                 LATERAL (SELECT array_agg(split_part(x::text, '/', 1))
+                          FROM unnest(a.defaclacl) AS x
+                          WHERE x::text !~ CASE a.defaclobjtype WHEN 'r' THEN '^[^=]+=arwd/'
+                                                WHEN 'S' THEN '^[^=]+=rU/' ELSE '^$' END)
+                     AS i (items)
             WHERE d.classid = 'pg_default_acl'::regclass AND a.defaclnamespace = g.oid
               AND d.refclassid = 'pg_namespace'::regclass AND d.refobjid = g.oid
-              AND d.refobjsubid = 0
+              AND d.refobjsubid = 0 AND i.items IS NOT NULL
         ) AS o (kind, name, parent, aspects, texts, classid, oid, subid, owner, acl, privileges)
     )
     SELECT d.kind, d.name, d.parent, d.aspects, d.texts,
-           CASE WHEN d.owner <> g.nspowner THEN
-               CASE WHEN pg_get_userbyid(d.owner) = g.tenant THEN '<tenant>'
-                    ELSE pg_get_userbyid(d.owner)::text END END,
-           CASE WHEN d.privileges IS NOT NULL THEN (
-               SELECT string_agg(words, ', ' ORDER BY words COLLATE "C")
-               FROM unnest(coalesce(
-                        d.acl, acldefault(d.privileges, coalesce(d.owner, g.nspowner)))) AS a,
-                    LATERAL (SELECT btrim(split_part(a::text, '=', 1), '"'),
-                                    split_part(split_part(a::text, '=', 2), '/', 1),
-                                    btrim(split_part(a::text, '/', 2), '"'))
-                        AS p (grantee, may, grantor),
-                    LATERAL (SELECT concat(
-                        CASE p.grantee WHEN '' THEN 'PUBLIC' WHEN g.tenant THEN '<tenant>'
-                                       WHEN g.owner THEN '<owner>' ELSE p.grantee END,
-                        '=', p.may, '/',
-                        CASE p.grantor WHEN g.tenant THEN '<tenant>' WHEN g.owner THEN '<owner>'
-                                       ELSE p.grantor END)) AS w (words)) END,
+           CASE WHEN d.owner <> g.nspowner THEN pg_get_userbyid(d.owner)::text END,
+           CASE WHEN d.acl = s.acl OR d.acl IS NULL AND s.plain THEN NULL
+                WHEN d.privileges IS NOT NULL THEN (
+               SELECT string_agg(
+                          sign || CASE WHEN starts_with(item, '=') THEN 'PUBLIC' || item
+                                       WHEN starts_with(item, g.owner || '=')
+                                       THEN '<owner>' || substr(item, length(g.owner) + 1)
+                                       WHEN starts_with(item, g.nspname || '=')
+                                       THEN '<tenant>' || substr(item, length(g.nspname) + 1)
+                                       ELSE item END,
+                          ', ' ORDER BY item COLLATE "C", sign)
+               FROM LATERAL (SELECT coalesce(d.acl, acldefault(d.privileges, d.owner)),
+                                    CASE WHEN d.owner <> g.nspowner
+                                         THEN acldefault(d.privileges, d.owner) ELSE s.acl END)
+                        AS a (has, should),
+                    LATERAL (SELECT '+', e, a.should FROM unnest(a.has) AS e
+                             UNION ALL SELECT '-', e, a.has FROM unnest(a.should) AS e)
+                        AS x (sign, entry, others),
+                    LATERAL (SELECT replace(split_part(x.entry::text, '/', 1), '"', ''))
+                        AS i (item)
+               WHERE NOT (x.entry = ANY (x.others))) END,
            CASE WHEN d.oid <> 0 THEN (
                SELECT c.description FROM pg_description AS c
                WHERE c.objoid = d.oid AND c.classoid = d.classid AND c.objsubid = d.subid) END
-    FROM given AS g, object AS d;
+    FROM given AS g, object AS d LEFT JOIN standard AS s ON s.privileges = d.privileges;
 END
 $function$;
 
 -- sha256 over the description, behind the server's major version, for what is printed may change
--- from one to the next; null where there is no such schema.
-CREATE FUNCTION tenancy.fingerprint(schema oid, tenant regrole DEFAULT NULL) RETURNS text
+-- from one to the next; null where there is no such schema. A text may hold the schema's own name,
+-- which the file that made it has asked for: that is alike in all schemas, where the name is one
+-- that means nothing else.
+CREATE FUNCTION tenancy.fingerprint(schema oid) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    own text := (SELECT nspname FROM pg_namespace WHERE oid = schema);
+    shape text := (
+        SELECT string_agg(ROW(d.kind, d.name, d.parent, d.texts, d.owner, d.grants,
+                              d.comment)::text, E'\n'
+                          ORDER BY d.kind COLLATE "C", d.name COLLATE "C", d.parent COLLATE "C")
+        FROM tenancy.description(schema) AS d);
 BEGIN
-    RETURN (
-        SELECT current_setting('server_version_num')::integer / 10000 || ':'
-               || encode(sha256(convert_to(
-                      string_agg(ROW(d.kind, d.name, d.parent, d.texts, d.owner, d.grants,
-                                     d.comment)::text, E'\n'
-                                 ORDER BY d.kind COLLATE "C", d.name COLLATE "C",
-                                          d.parent COLLATE "C"), 'UTF8')), 'hex')
-        FROM tenancy.description(schema, tenant) AS d);
+    IF strpos(shape, own) > 0 AND own ~ '^(t|tenancy_scratch)_[a-z0-9_]+$' THEN
+        shape := regexp_replace(shape, '\y' || own || '\y', '<tenant>', 'g');
+    END IF;
+    RETURN current_setting('server_version_num')::integer / 10000 || ':'
+           || encode(sha256(convert_to(shape, 'UTF8')), 'hex');
 END
 $function$;
 

@@ -1,8 +1,21 @@
 """``python -m tenancy.migrate``: the group of commands; each is in commands/."""
 
+import importlib
+
 import click
 
-from tenancy.migrate.commands import look, new, snapshot, up
+# Each command and the module that it is in, which is imported when the command is asked for: a run
+# that finds nothing pending takes as long as it takes to start.
+COMMANDS = {
+    "up": "up",
+    "resume": "up",
+    "plan": "look",
+    "status": "look",
+    "unlock": "unlock",
+    "new": "new",
+    "snapshot": "snapshot",
+    "adopt": "adopt",
+}
 
 
 class _UpByDefault(click.Group):
@@ -14,6 +27,16 @@ class _UpByDefault(click.Group):
             args = ["up", *args]
         return super().parse_args(ctx, args)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"tenancy.migrate.commands.{COMMANDS[name]}")
+        command: click.Command = getattr(module, name)
+        return command
+
 
 @click.group("migrate", cls=_UpByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 def migrate_group() -> None:
@@ -24,12 +47,10 @@ def migrate_group() -> None:
     \b
     Exit codes: 0 all at the target, 1 a fault of the migrator, 2 usage or settings,
     3 some tenants failed, 4 the database cannot be reached or used, 5 pending (plan --check),
-    6 refused, 75 another run holds the lock, 130 and 143 interrupted.
+    6 refused, 7 stopped by the rule for failures, 75 another run holds the lock, 130 and 143
+    interrupted.
     """  # noqa: D301 - click keeps the lines after the character itself
 
-
-for _command in (up.up, look.plan, look.status, new.new, snapshot.snapshot):
-    migrate_group.add_command(_command)
 
 if __name__ == "__main__":
     migrate_group(prog_name="python -m tenancy.migrate")

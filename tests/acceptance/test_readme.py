@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import click
 import pytest
 from pydantic import SecretStr
 from support.databases import PASSWORD, Database, at
@@ -110,6 +111,10 @@ def _commands() -> list[str]:
     return sorted({line for line in lines if line.startswith("python -m tenancy")})
 
 
+def _command(node: click.Command, name: str) -> click.Command | None:
+    return node.get_command(click.Context(node), name) if isinstance(node, click.Group) else None
+
+
 @pytest.mark.parametrize("command", _commands())
 async def test_a_command_of_the_readme_is_one_of_the_command_line(command: str) -> None:
     words = [
@@ -121,8 +126,9 @@ async def test_a_command_of_the_readme_is_one_of_the_command_line(command: str) 
         words[:1] = ["tenancy", "migrate"]
     node: Any = cli
     rest = words[1:]
-    while rest and hasattr(node, "commands") and rest[0] in node.commands:
-        node = node.commands[rest.pop(0)]
+    while rest and (found := _command(node, rest[0])):
+        node = found
+        del rest[0]
     options = {option for parameter in node.params for option in parameter.opts}
     assert rest or not hasattr(node, "commands") or node.name == "migrate", "a command is missing"
     if rest and hasattr(node, "commands"):

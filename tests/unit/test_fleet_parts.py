@@ -218,6 +218,7 @@ def test_the_canary_may_not_fail_and_doubt_stops_nothing_else() -> None:
         ({"grace_seconds": float("nan")}, "grace_seconds is nan"),
         ({"states": ["gone"]}, "gone is no state of a tenant: they are provisioning, active"),
         ({"tenants": "acme"}, "tenants is one string"),
+        ({"strict_shape": True, "fingerprints": False}, "strict_shape needs fingerprints"),
         ({"tenants": ["acme"], "exclude": ["acme"]}, "acme is both chosen and excluded"),
     ],
 )
@@ -226,6 +227,13 @@ def test_an_option_that_cannot_be_followed_is_refused_where_it_is_given(
 ) -> None:
     with pytest.raises(InvalidOptionsError, match=words):
         Options(**options)  # type: ignore[arg-type]
+
+
+def test_shapes_are_compared_of_one_in_a_hundred_unless_told_otherwise() -> None:
+    assert Options().shapes_one_in == 100
+    assert Options(fingerprints=True).shapes_one_in == 1
+    assert Options(fingerprints=False).shapes_one_in == 0
+    assert Options(strict_shape=True).shapes_one_in == 1
 
 
 def test_options_may_be_given_as_numbers_and_lists() -> None:

@@ -14,7 +14,7 @@ from tenancy.migrate.files.model import Stage
 from tenancy.migrate.ledger.records import Failure, Standing
 from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.plan.steps import Step, Survey
-from tenancy.migrate.report import output
+from tenancy.migrate.report import objects, output
 from tenancy.migrate.report.outcomes import Ending, Outcome, Report, Result, survey_exit
 
 RUN = UUID(int=7)
@@ -108,7 +108,7 @@ def test_a_run_with_nothing_to_do_is_one_line() -> None:
 
 
 def test_a_result_as_json() -> None:
-    assert json.loads(json.dumps(output.result_object(APPLIED))) == {
+    assert json.loads(json.dumps(objects.result_object(APPLIED))) == {
         "event": "schema",
         "stage": "tenant",
         "schema": "t_a",
@@ -118,8 +118,9 @@ def test_a_result_as_json() -> None:
         "seconds": 0.25,
         "reason": None,
         "failure": None,
+        "shape": None,
     }
-    assert json.loads(json.dumps(output.result_object(_failed("b"))))["failure"] == {
+    assert json.loads(json.dumps(objects.result_object(_failed("b"))))["failure"] == {
         "version": "2",
         "place": "tenant/2_b.sql:3:1",
         "sqlstate": "42P07",
@@ -130,16 +131,18 @@ def test_a_result_as_json() -> None:
 
 def test_a_report_as_json() -> None:
     report = _report(APPLIED, _failed("b"), REFUSED, left=4)
-    assert json.loads(json.dumps(output.report_object(report))) == {
+    assert json.loads(json.dumps(objects.report_object(report))) == {
         "event": "run",
         "run": str(RUN),
         "outcome": "refused",
+        "stopped": None,
         "applied": 1,
         "ahead": 0,
         "gone": 0,
         "failed": 1,
         "needs-decision": 0,
         "refused": 1,
+        "shapes": 0,
         "left": 4,
         "seconds": 1.5,
     }
@@ -202,10 +205,10 @@ def test_a_status_in_words(step: Step) -> None:
 
 
 def test_a_survey_as_json(step: Step) -> None:
-    found = json.loads(json.dumps(output.step_object(step)))
+    found = json.loads(json.dumps(objects.step_object(step)))
     assert (found["tenant"], found["version"], found["pending"]) == ("a", "1", ["2"])
     assert (found["verdict"], found["since"]) == ("behind", "2025-01-02T12:00:00+00:00")
-    assert json.loads(json.dumps(output.survey_object(_survey(step)))) == {
+    assert json.loads(json.dumps(objects.survey_object(_survey(step)))) == {
         "event": "summary",
         "empty": False,
         "behind": 1,

@@ -14,13 +14,6 @@ from tenancy.settings import Settings
 
 Answer = TypeVar("Answer")
 
-tenants_option = click.option(
-    "--tenant",
-    "tenants",
-    multiple=True,
-    metavar="SLUG",
-    help="Only this tenant, besides the catalog and the shared schema; repeatable.",
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 

@@ -2,56 +2,57 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import click
 
 from tenancy import migrate
 from tenancy.exits import exit_codes
-from tenancy.migrate.commands.common import (
-    answer,
-    debug_option,
-    json_option,
-    print_lines,
-    tenants_option,
-)
-from tenancy.migrate.plan.steps import Survey
-from tenancy.migrate.report import output
+from tenancy.migrate.commands import rollout
+from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.fleet import outline
+from tenancy.migrate.report import objects, output
 from tenancy.migrate.report.outcomes import survey_exit
 
 
 @click.command()
-@tenants_option
+@rollout.waving
+@rollout.selecting
 @click.option("--check", is_flag=True, help="Exit with 5 if anything is pending.")
 @json_option
 @debug_option
-def plan(tenants: tuple[str, ...], *, check: bool, as_json: bool, debug: bool) -> None:
-    """Say what `up` would apply, and change nothing.
+def plan(*, check: bool, as_json: bool, debug: bool, **given: Any) -> None:  # noqa: ANN401
+    """Say what `up` would apply, in which waves and parts, and change nothing.
 
     Example: python -m tenancy.migrate plan --check
     """
     with exit_codes(debug=debug):
-        found = answer(partial(migrate.plan, tenants=tenants))
-        print_lines(_objects(found) if as_json else output.plan_lines(found))
+        options = rollout.options(given)
+        found = answer(partial(migrate.plan, options=options))
+        made = outline.outline(found, options)
+        if as_json:
+            steps = map(json.dumps, map(objects.step_object, found.steps))
+            summary = {**objects.survey_object(found), **outline.as_json(made, options)}
+            print_lines([*steps, json.dumps(summary)])
+        else:
+            print_lines([*output.plan_lines(found), *outline.lines(made, options)])
         sys.exit(survey_exit(found, check=check))
 
 
 @click.command()
-@tenants_option
+@rollout.selecting
 @json_option
 @debug_option
-def status(tenants: tuple[str, ...], *, as_json: bool, debug: bool) -> None:
+def status(*, as_json: bool, debug: bool, **given: Any) -> None:  # noqa: ANN401 - the options
     """Say who is behind, since when and why; how many stand where. Changes nothing.
 
     Example: python -m tenancy.migrate status --json
     """
     with exit_codes(debug=debug):
-        found = answer(partial(migrate.status, tenants=tenants))
-        print_lines(_objects(found) if as_json else output.status_lines(found))
-
-
-def _objects(found: Survey) -> Iterator[str]:
-    for step in found.steps:
-        yield json.dumps(output.step_object(step))
-    yield json.dumps(output.survey_object(found))
+        found = answer(partial(migrate.status, options=rollout.options(given)))
+        if as_json:
+            steps = map(json.dumps, map(objects.step_object, found.steps))
+            print_lines([*steps, json.dumps(objects.status_object(found))])
+        else:
+            print_lines(output.status_lines(found))

@@ -1,7 +1,7 @@
 """What all parts of one run share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from tenancy.migrate.files.model import Files, Stage
@@ -10,6 +10,7 @@ from tenancy.migrate.fleet.brake import Brake
 from tenancy.migrate.fleet.control import Control
 from tenancy.migrate.fleet.crew import Crew
 from tenancy.migrate.fleet.options import Options
+from tenancy.migrate.fleet.shapes import Shapes
 from tenancy.migrate.fleet.tally import Tally
 from tenancy.migrate.fleet.upgrading import Upgrader
 from tenancy.migrate.ledger.selection import EVERYTHING, Selection
@@ -33,6 +34,7 @@ class Context:
     brake: Brake
     tally: Tally
     crew: Crew
+    shapes: Shapes = field(default_factory=Shapes)
 
     @property
     def run_id(self) -> UUID | None:
@@ -52,7 +54,9 @@ class Context:
     @property
     def upgrader(self) -> Upgrader:
         """What brings up one schema of this run."""
-        return Upgrader(self.files, self.settings.shared_schema, self.run_id, self.tally)
+        self.shapes.one_in = self.options.shapes_one_in
+        shared = self.settings.shared_schema
+        return Upgrader(self.files, shared, self.run_id, self.tally, self.shapes)
 
     async def survey(self) -> Survey:
         """Return what is behind, of tenants that are there.

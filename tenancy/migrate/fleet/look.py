@@ -1,5 +1,6 @@
 """A look at the fleet, which changes nothing: what a run would do, and how all stand."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,9 +10,11 @@ from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Files
 from tenancy.migrate.fleet import waves
 from tenancy.migrate.fleet.options import Options
-from tenancy.migrate.ledger import standings
+from tenancy.migrate.ledger import fingerprints, runs, standings
+from tenancy.migrate.ledger.records import OddShape
 from tenancy.migrate.plan import survey as surveys
 from tenancy.migrate.plan.steps import Survey
+from tenancy.migrate.upgrade import lock
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
@@ -44,10 +47,17 @@ async def status(
     files = load_all(settings)
 
     async def look(conn: asyncpg.Connection) -> Survey:
-        found = await _survey(conn, files, settings, chosen)
+        found = await _survey(conn, files, settings, chosen, details=True)
         if found.empty:
             return found
-        return replace(found, versions=tuple(await standings.versions(conn)))
+        holds = await lock.holder_process(conn, lock.RUN) is not None
+        return replace(
+            found,
+            versions=tuple(await standings.versions(conn)),
+            shapes=await _shapes(conn),
+            last_run=await runs.last_run(conn),
+            holder=await lock.holder(conn, lock.RUN) if holds else "",
+        )
 
     async with Session(settings) as session:
         return await session.query(look)
@@ -58,10 +68,24 @@ def _chosen(options: Options | None, tenants: Sequence[str] | None) -> Options:
     return options if tenants is None else replace(options, tenants=tuple(tenants))
 
 
+async def _shapes(conn: asyncpg.Connection) -> tuple[OddShape, ...]:
+    # A catalog that is itself behind may not have the column.
+    with contextlib.suppress(asyncpg.UndefinedColumnError):
+        return tuple(await fingerprints.odd(conn))
+    return ()
+
+
 async def _survey(
-    conn: asyncpg.Connection, files: Files, settings: Settings, options: Options
+    conn: asyncpg.Connection,
+    files: Files,
+    settings: Settings,
+    options: Options,
+    *,
+    details: bool = False,
 ) -> Survey:
     selection, until = options.selection_in(files), options.until_in(files)
-    found = await surveys.survey(conn, files, settings.shared_schema, selection, until)
+    found = await surveys.survey(
+        conn, files, settings.shared_schema, selection, until, details=details
+    )
     await surveys.refuse_unknown(conn, selection, waves.slugs(options.canary), empty=found.empty)
     return found

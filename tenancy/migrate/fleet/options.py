@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from tenancy.errors import TenancyError
 from tenancy.migrate.files.model import Files
-from tenancy.migrate.fleet import waves
+from tenancy.migrate.fleet import shapes, waves
 from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.ledger.selection import Selection
 from tenancy.tenant import State
@@ -47,8 +47,9 @@ class Options:
         at, behind: tenants whose last file is of this version, or of an earlier one.
         where: keys of a tenant's settings, with what they must say as text.
         join: share the work of a run that is under way, where it has the same files.
-        fingerprints: compare the shapes of upgraded schemas.
-        strict_shape: a shape that differs is a failure.
+        fingerprints: compare the shapes of upgraded schemas that have the same files: of all, of
+            none, or (None) of the canary's and of one in a hundred.
+        strict_shape: a shape that differs is a failure; all are compared.
         grace_seconds: how long those under way may go on after a stop.
 
     Raises:
@@ -69,7 +70,7 @@ class Options:
     behind: str | None = None
     where: Mapping[str, str] = field(default_factory=dict)
     join: bool = False
-    fingerprints: bool = True
+    fingerprints: bool | None = None
     strict_shape: bool = False
     grace_seconds: float = GRACE_SECONDS
 
@@ -86,6 +87,13 @@ class Options:
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # frozen for everybody else
+
+    @property
+    def shapes_one_in(self) -> int:
+        """How many upgraded schemas there are to one whose shape is looked at; 0: it never is."""
+        if self.fingerprints is None:
+            return 1 if self.strict_shape else shapes.ONE_IN
+        return int(self.fingerprints)
 
     def selection_in(self, files: Files) -> Selection:
         """Return which tenants are meant, with versions as *files* write them."""
@@ -177,6 +185,8 @@ def _check(options: Options) -> None:
     if options.wave_size is not None and not Amount.parse(options.wave_size).number:
         raise InvalidOptionsError("wave_size is 0: give a number or a share above that")
     both = sorted(set(options.tenants) & set(options.exclude))
+    if options.strict_shape and options.fingerprints is False:
+        raise InvalidOptionsError("strict_shape needs fingerprints: leave one of them out")
     if both:
         raise InvalidOptionsError(f"{', '.join(both)} is both chosen and excluded")
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
 
-from tenancy.migrate.files.model import Files
+from tenancy.migrate.files.model import Files, Stage
+from tenancy.migrate.fleet.shapes import Shapes
 from tenancy.migrate.fleet.tally import Tally
 from tenancy.migrate.ledger import checkpoints, runs
 from tenancy.migrate.ledger.records import Failure, SchemaRef
@@ -28,6 +29,7 @@ class Upgrader:
     shared: str
     run_id: UUID | None
     tally: Tally
+    shapes: Shapes
 
     async def upgraded(
         self, session: Session, step: Step, until: str | None = None
@@ -50,9 +52,14 @@ class Upgrader:
             watch=self.tally.tell,
         )
         failure: Failure | None = None
+        shape = ""
         try:
             position = await upgrade.run()
             outcome, reason = _outcome(position, upgrade.applied), position.reason
+            if outcome is Outcome.APPLIED and _is_last(step, until) and self.shapes.wanted():
+                shape = await session.query(
+                    lambda conn: self.shapes.look(conn, schema, upgrade.applied[-1])
+                )
         except LockHeldError as error:
             if await self._ours(session, schema):
                 return None
@@ -73,6 +80,7 @@ class Upgrader:
             None if outcome is Outcome.GONE else failure,
             reason,
             monotonic() - started,
+            shape,
         )
 
     async def _failed(
@@ -87,6 +95,12 @@ class Upgrader:
         """Whether a migrator holds the lock of *schema*, or has just let go of it."""
         held_by = await session.query(lambda conn: lock.held_by(conn, schema.oid))
         return held_by in {None, APPLICATION_NAME}
+
+
+def _is_last(step: Step, until: str | None) -> bool:
+    """Whether a tenant's schema has all its files, when it has those up to *until*."""
+    last = until is None or step.position.pending[-1].version <= until
+    return last and step.standing.stage is Stage.TENANT
 
 
 def is_workable(step: Step) -> bool:

@@ -9,14 +9,13 @@ from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
 from tenancy.migrate.ledger.records import Baseline, SchemaRef
 
 
-async def record(  # noqa: PLR0913 - a row's columns
+async def record(
     conn: asyncpg.Connection,
     schema: SchemaRef,
     base: Baseline,
     *,
     name: str,
     run_id: UUID | None = None,
-    fingerprint: str | None = None,
 ) -> None:
     """Set *base* for the tenant's schema *schema*, of which the ledger has nothing yet.
 
@@ -26,7 +25,6 @@ async def record(  # noqa: PLR0913 - a row's columns
         base: the version and the digest of the chain up to it.
         name: where it comes from, in one word.
         run_id: of the run, if it is one's.
-        fingerprint: of the schema's shape, where it is known.
 
     Raises:
         AlreadyAppliedError: the ledger has something of this schema.
@@ -34,8 +32,8 @@ async def record(  # noqa: PLR0913 - a row's columns
     status = await conn.execute(
         "WITH checkpoint AS ("
         "INSERT INTO tenancy.checkpoints "
-        "(schema_oid, schema_name, stage, version, digest, fingerprint) "
-        "SELECT $1, $2, $3, $4, $5, $8 WHERE NOT EXISTS "
+        "(schema_oid, schema_name, stage, version, digest) "
+        "SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS "
         "(SELECT FROM tenancy.migrations WHERE schema_oid = $1) "
         "ON CONFLICT DO NOTHING RETURNING schema_oid) "
         "INSERT INTO tenancy.migrations "
@@ -48,7 +46,6 @@ async def record(  # noqa: PLR0913 - a row's columns
         base.digest,
         name,
         run_id,
-        fingerprint,
     )
     if not status.endswith(" 1"):
         raise AlreadyAppliedError(f"the ledger has something of {schema.name} already")

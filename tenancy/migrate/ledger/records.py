@@ -121,6 +121,51 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A statement of a file that is no single transaction, begun and without an end.
+
+    Attributes:
+        step: which statement of the file, from 1.
+    """
+
+    version: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A backfill that has not come to its end.
+
+    Attributes:
+        done: rows so far.
+        total: rows, estimated; None: unknown.
+    """
+
+    version: str
+    name: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OddShape:
+    """A tenant's schema with another shape than most others that have the same files.
+
+    Attributes:
+        others: how many have the usual one.
+    """
+
+    tenant: str
+    schema: str
+    others: int
+
+    @property
+    def named(self) -> str:
+        """The tenant's slug with its schema."""
+        return f"{self.tenant} ({self.schema})"
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Where a schema stands that does not stand at the target.
 
@@ -130,6 +175,8 @@ class Standing:
         version: of the last file applied; None: none was.
         since: when that was, or else when the tenant was registered.
         failure: of the last attempt, where it failed.
+        doubt: only of a status.
+        backfill: only of a status.
     """
 
     stage: Stage
@@ -140,6 +187,8 @@ class Standing:
     digest: str = ""
     since: datetime | None = None
     failure: Failure | None = None
+    doubt: Doubt | None = None
+    backfill: Backfill | None = None
 
     @property
     def key(self) -> tuple[str, int | None]:

@@ -6,7 +6,7 @@ import asyncpg
 
 from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate.files.model import Stage
-from tenancy.migrate.ledger.records import Failure, Standing
+from tenancy.migrate.ledger.records import Backfill, Doubt, Failure, Standing
 from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 
 # Every name is qualified: these run under an empty path, and under a tenant's. No column that came
@@ -15,6 +15,7 @@ _BEHIND = """
     SELECT w.stage, w.slug, w.schema_name, n.oid AS schema_oid, c.version,
            coalesce(c.digest, '') AS digest, coalesce(c.updated_at, w.created_at) AS since,
            f.version AS failed_version, f.sqlstate, f.place, f.message, f.failed_at, f.run_id
+           {columns}
     FROM (
         SELECT s.stage, NULL, s.name, NULL, NULL, NULL
         FROM (VALUES ('catalog', $1::text), ('shared', $2::text)) AS s (stage, name)
@@ -28,6 +29,7 @@ _BEHIND = """
         WHERE x.schema_oid = n.oid AND (c.updated_at IS NULL OR x.failed_at > c.updated_at)
         ORDER BY x.failed_at DESC LIMIT 1
     ) AS f ON true
+    {details}
     WHERE CASE w.stage
               WHEN 'catalog' THEN coalesce(c.digest, '') <> ALL ($3::text[])
               WHEN 'shared' THEN coalesce(c.digest, '') <> ALL ($4::text[]) OR n.oid IS NULL
@@ -39,13 +41,32 @@ _BEHIND = """
 """
 
 
-async def behind(
+_COLUMNS = """
+    , d.version AS doubt_version, d.step, b.version AS backfill_version, b.name AS backfill, b.done,
+    b.total
+"""
+_DETAILS = """
+    LEFT JOIN LATERAL (
+        SELECT * FROM tenancy.steps AS x
+        WHERE x.schema_oid = n.oid AND x.finished_at IS NULL
+        ORDER BY x.version, x.step LIMIT 1
+    ) AS d ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM tenancy.backfills AS x
+        WHERE x.schema_oid = n.oid AND x.finished_at IS NULL
+        ORDER BY x.version, x.updated_at DESC LIMIT 1
+    ) AS b ON true
+"""
+
+
+async def behind(  # noqa: PLR0913 - which schemas, and what of them
     conn: asyncpg.Connection,
     done: Mapping[Stage, Sequence[str]],
     shared: str,
     selection: Selection = EVERYTHING,
     *,
     oids: Sequence[int] | None = None,
+    details: bool = False,
 ) -> list[Standing]:
     """Return the schemas that are not done, in order of their stages; those that failed last.
 
@@ -53,7 +74,8 @@ async def behind(
     and has no schema is passed over.
 
     *done* are, for each stage that is asked for, the digests of schemas that are. With *oids* only
-    those schemas are asked for.
+    those schemas are asked for. With *details* each has its doubt and its backfill, where there are
+    any, which needs a catalog with the tables for them.
     """
     arguments: list[object] = [
         CATALOG_SCHEMA,
@@ -62,8 +84,12 @@ async def behind(
         list(done),
         None if oids is None else list(oids),
     ]
-    rows = await conn.fetch(_BEHIND.format(selected=selection.conditions(arguments)), *arguments)
-    found = [_standing(row) for row in rows]
+    query = _BEHIND.format(
+        selected=selection.conditions(arguments),
+        columns=_COLUMNS if details else "",
+        details=_DETAILS if details else "",
+    )
+    found = [_standing(row, details=details) for row in await conn.fetch(query, *arguments)]
     return [one for stage in Stage for one in found if one.stage is stage]
 
 
@@ -96,8 +122,12 @@ async def versions(conn: asyncpg.Connection) -> list[tuple[Stage, str, int]]:
     return [(Stage(row["stage"]), row["version"], row["schemas"]) for row in rows]
 
 
-def _standing(row: asyncpg.Record) -> Standing:
-    failure = None
+def _standing(row: asyncpg.Record, *, details: bool) -> Standing:
+    failure = doubt = backfill = None
+    if details and row["step"] is not None:
+        doubt = Doubt(row["doubt_version"], row["step"])
+    if details and row["backfill"] is not None:
+        backfill = Backfill(row["backfill_version"], row["backfill"], row["done"], row["total"])
     if row["failed_at"] is not None:
         failure = Failure(
             row["failed_version"],
@@ -116,4 +146,6 @@ def _standing(row: asyncpg.Record) -> Standing:
         row["digest"],
         row["since"],
         failure,
+        doubt,
+        backfill,
     )

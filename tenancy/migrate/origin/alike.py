@@ -1,61 +1,59 @@
 """Whether two schemas have the same objects, where one may name itself in what it says."""
 
+from dataclasses import replace
+
 import asyncpg
 
 from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.migrate.shape.description import Object, describe
+from tenancy.migrate.shape.differences import Difference
+from tenancy.migrate.shape.differences import differences as compared
 from tenancy.migrate.shape.dump import PLACEHOLDER
 
-_DESCRIPTION = "SELECT kind, name, aspects, texts FROM tenancy.description($1)"
-
-Objects = dict[tuple[str, str], dict[str, str | None]]
+_RIGHTS = frozenset({"owner", "grants"})
+_OF_RIGHTS = frozenset({"schema", "default privileges"})
 
 
 async def differences(
     conn: asyncpg.Connection,
-    one: SchemaRef,
-    other: SchemaRef,
+    found: SchemaRef,
+    made: SchemaRef,
     *,
     without: frozenset[str] = frozenset(),
-) -> list[str]:
-    """Return how *other* differs from *one*, a line for each object: its kind, name and aspects.
+    rights: bool = True,
+) -> tuple[Difference, ...]:
+    """Return in what the schema *found* (here) differs from *made*, which the files have made.
 
     A function may hold the name of the schema that it was made in: that is no difference.
 
     Args:
         conn: on the database of both.
-        one: as it should be.
-        other: as it is.
+        found: as it is.
+        made: as it should be.
         without: tables that are passed over, with all that is theirs.
+        rights: whether owners and grants have to be alike too.
     """
-    expected, found = await _objects(conn, one), await _objects(conn, other)
-    return [
-        line
-        for key in sorted({*expected, *found})
-        if not without & {key[1], key[1].partition(".")[0]}
-        if (line := _difference(key, expected.get(key), found.get(key)))
+    sides = [
+        [
+            _comparable(one, schema.name, _RIGHTS if not rights else frozenset())
+            for one in await describe(conn, schema)
+            if rights or one.kind not in _OF_RIGHTS
+            if not without & _tables(one)
+        ]
+        for schema in (found, made)
     ]
+    return compared(*sides)
 
 
-async def _objects(conn: asyncpg.Connection, schema: SchemaRef) -> Objects:
-    rows = await conn.fetch(_DESCRIPTION, schema.oid)
-    return {
-        (row["kind"], row["name"]): {
-            aspect: text and text.replace(schema.name, PLACEHOLDER)
-            for aspect, text in zip(row["aspects"], row["texts"], strict=True)
-        }
-        for row in rows
+def _comparable(one: Object, schema: str, passed: frozenset[str]) -> Object:
+    aspects = {
+        name: text.replace(schema, PLACEHOLDER)
+        for name, text in one.aspects.items()
+        if name not in passed
     }
+    return replace(one, aspects=aspects)
 
 
-def _difference(
-    key: tuple[str, str],
-    expected: dict[str, str | None] | None,
-    found: dict[str, str | None] | None,
-) -> str:
-    name = " ".join(key).strip()
-    if expected == found:
-        return ""
-    if expected is None or found is None:
-        return f"{name} {'is missing' if found is None else 'should not be there'}"
-    aspects = [aspect for aspect in expected if expected[aspect] != found.get(aspect)]
-    return f"{name} differs in {', '.join(aspects)}"
+def _tables(one: Object) -> set[str]:
+    """Return the names that an object is left out with: its own, and its table's."""
+    return {one.name, one.parent or "", one.aspects.get("owned by", "").partition(".")[0]}

@@ -163,7 +163,7 @@ async def _prove(session: Session, schema: SchemaRef, snapshot: Snapshot, rows: 
         await session.forget()
         differing = seeds.same(rows, await seeds.read(conn, second))
         if await fingerprint(conn, second) != snapshot.fingerprint:
-            differing += await alike.differences(conn, schema, second)
+            differing += map(str, await alike.differences(conn, second, schema))
     if differing:
         raise MigrationRefusedError(
             "a schema made from the snapshot is not like one made from the files: "

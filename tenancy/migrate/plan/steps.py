@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from tenancy.migrate.files.model import Stage
-from tenancy.migrate.ledger.records import Standing
+from tenancy.migrate.ledger.records import OddShape, Standing
+from tenancy.migrate.ledger.runs import Run
 from tenancy.migrate.plan.chain import Position, Verdict
 
 
@@ -22,14 +23,21 @@ class Survey:
     Attributes:
         empty: nothing was ever applied: there is no catalog, so no tenant either.
         steps: every schema that does not stand at the target, stage by stage.
-        versions: for each stage and version, how many schemas stand there; only of a status.
         lacks_shared: there is no shared schema, not even an empty one.
+        versions: for each stage and version, how many schemas stand there; this and what follows
+            only of a status.
+        shapes: schemas with another shape than others that have the same files.
+        last_run: the run that began last.
+        holder: who holds the lock of a run, in words; empty: nobody does.
     """
 
     empty: bool
     steps: tuple[Step, ...]
-    versions: tuple[tuple[Stage, str, int], ...] = ()
     lacks_shared: bool = False
+    versions: tuple[tuple[Stage, str, int], ...] = ()
+    shapes: tuple[OddShape, ...] = ()
+    last_run: Run | None = None
+    holder: str = ""
 
     def of(self, *verdicts: Verdict) -> list[Step]:
         """Return the steps with one of *verdicts*."""

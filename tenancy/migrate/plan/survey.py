@@ -1,5 +1,6 @@
 """What is behind in a database; looks, and changes nothing."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -16,23 +17,26 @@ from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.plan.steps import Step, Survey
 
 
-async def survey(
+async def survey(  # noqa: PLR0913 - of which schemas, and how much
     conn: asyncpg.Connection,
     files: Files,
     shared: str,
     selection: Selection = EVERYTHING,
     until: str | None = None,
+    *,
+    details: bool = False,
 ) -> Survey:
     """Return what is behind, of all tenants or of a *selection*; where nothing is, by one query.
 
-    *until* is the version at which tenants are to stand; None: the newest. A file that everybody
-    has is not checked again: a long history is not read for nothing.
+    *until* is the version at which tenants are to stand; None: the newest. *details* are what a
+    status says besides.
+    A file that everybody has is not checked again: a long history is not read for nothing.
 
     Raises:
         MigrationFileError: a file that is pending, or that was never applied, is refused.
     """
     try:
-        found = await standings.behind(conn, _done(files, until), shared, selection)
+        found = await _standings(conn, files, shared, selection, until, details=details)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         files.check({})
         return _of_nothing(files, shared)
@@ -88,6 +92,23 @@ async def refuse_unknown(
         raise UnknownTenantError(f"no tenant has the slug {', '.join(unknown)}")
     if not empty and not selection.everything and not await standings.selects(conn, selection):
         raise UnknownTenantError(f"no tenant is {selection}: see `python -m tenancy tenants list`")
+
+
+async def _standings(  # noqa: PLR0913 - those of a survey
+    conn: asyncpg.Connection,
+    files: Files,
+    shared: str,
+    selection: Selection,
+    until: str | None,
+    *,
+    details: bool,
+) -> list[Standing]:
+    done = _done(files, until)
+    if details:
+        # A catalog that is itself behind may not have them.
+        with contextlib.suppress(asyncpg.UndefinedTableError):
+            return await standings.behind(conn, done, shared, selection, details=True)
+    return await standings.behind(conn, done, shared, selection)
 
 
 def _done(files: Files, until: str | None) -> Mapping[Stage, Sequence[str]]:

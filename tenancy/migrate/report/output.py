@@ -1,28 +1,28 @@
-"""Reports and surveys in words for people, and as JSON objects for programs; pure."""
+"""Reports and surveys in words for people; pure."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
-from tenancy.migrate.ledger.records import Failure
+from tenancy.migrate.ledger.runs import Run
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Step, Survey
-from tenancy.migrate.report.outcomes import Outcome, Report, Result, summary
+from tenancy.migrate.report.outcomes import Report, summary
 
 _TIME = "%Y-%m-%d %H:%M:%S %Z"
-
-# For people
 
 
 def report_lines(report: Report) -> Iterator[str]:
     """Yield what a person wants to know of a run: who was left out and why, then the sum."""
     told = (result for result in report.results if result.why)
-    yield from _grouped((f"{result.outcome}: {result.why}", result.named) for result in told)
+    yield from grouped((f"{result.outcome}: {result.why}", result.named) for result in told)
+    odd = ((f"warning: {result.shape}", result.named) for result in report.results if result.shape)
+    yield from grouped(odd)
     yield f"{summary(report)} ({report.seconds:.1f} s)"
 
 
 def plan_lines(found: Survey) -> Iterator[str]:
     """Yield what `up` would do, schemas of the same fate in one line."""
-    yield from _grouped((_fate(step), _called(step)) for step in found.steps)
+    yield from grouped((_fate(step), _called(step)) for step in found.steps)
     if found.empty:
         yield "nothing applied yet"
     elif not any(step.position.verdict.refused for step in found.steps) and not found.of(
@@ -33,102 +33,84 @@ def plan_lines(found: Survey) -> Iterator[str]:
 
 def status_lines(found: Survey) -> Iterator[str]:
     """Yield who is not at the target, since when and why; then how many stand where."""
-    if not found.empty:
-        yield from _grouped((why(step), _called(step)) for step in found.steps)
-    for stage, version, count in found.versions:
-        yield f"{stage} {version}: {count} {'schema' if count == 1 else 'schemas'}"
     if found.empty:
         yield "nothing applied yet"
-    elif not found.steps:
+        return
+    yield from _standing_lines(found)
+    yield from grouped(
+        (f"shape differs from {odd.others} others at the same files", odd.named)
+        for odd in found.shapes
+    )
+    for stage, version, count in found.versions:
+        yield f"{stage} {version}: {count} {'schema' if count == 1 else 'schemas'}"
+    if found.holder:
+        yield f"a run is under way: {found.holder}"
+    if found.last_run is not None:
+        yield _ran(found.last_run, under_way=bool(found.holder))
+    if not found.steps:
         yield "all at the target"
 
 
-def why(step: Step) -> str:
-    """Return where a schema stands, since when, and why not at the target."""
-    standing, position = step.standing, step.position
-    if standing.oid is None:
-        return "the schema does not exist"
-    since = f" since {standing.since:{_TIME}}" if standing.since else ""
-    at = f"at {standing.version or 'nothing'}{since}"
-    if standing.failure is not None and standing.failure.at is not None:
-        return f"{at}, failed {standing.failure.at:{_TIME}}: {standing.failure}"
-    return f"{at}, {position.reason or f'{len(position.pending)} pending'}"
+def grouped(said: Iterable[tuple[str, str]], shown: int = 5) -> Iterator[str]:
+    """Yield one line for all of whom the same is *said*, for a fleet fails in one way."""
+    names: dict[str, list[str]] = {}
+    for words, name in said:
+        names.setdefault(words, []).append(name)
+    for words, group in names.items():
+        yield f"{_some(group, shown)}: {words}"
 
 
-# For programs: one JSON object per line
+def _standing_lines(found: Survey) -> Iterator[str]:
+    """Yield one line for all who stand at one place for one reason, with the times of them all."""
+    groups: dict[tuple[str, ...], list[Step]] = {}
+    for step in found.steps:
+        key = (step.standing.version or "nothing", str(step.standing.failure or ""), _why(step))
+        groups.setdefault(key, []).append(step)
+    for (version, failure, words), steps in groups.items():
+        names = _some([_called(step) for step in steps], 5)
+        if steps[0].standing.oid is None:
+            yield f"{names}: the schema does not exist"
+            continue
+        since = min((step.standing.since for step in steps if step.standing.since), default=None)
+        ats = (step.standing.failure.at for step in steps if step.standing.failure)
+        failed = max((at for at in ats if at), default=None)
+        yield f"{names}: at {version}" + "".join(
+            [
+                f" since {since:{_TIME}}" if since else "",
+                f", failed {failed:{_TIME}}: {failure}" if failed else "",
+                f", {words}" if words else "",
+            ]
+        )
 
 
-def result_object(result: Result) -> dict[str, object]:
-    """Return *result* as members of a JSON object."""
-    return {
-        "event": "schema",
-        "stage": result.stage,
-        "schema": result.schema,
-        "tenant": result.tenant,
-        "outcome": result.outcome,
-        "applied": result.applied,
-        "seconds": round(result.seconds, 3),
-        "reason": result.reason or None,
-        "failure": _failure_object(result.failure),
-    }
+def _why(step: Step) -> str:
+    """Return why a schema is not at the target, besides a failure."""
+    position, doubt, backfill = step.position, step.standing.doubt, step.standing.backfill
+    found = [position.reason]
+    if step.standing.failure is None and not position.reason:
+        found = [f"{len(position.pending)} pending"]
+    if doubt is not None:
+        found.append(f"statement {doubt.step} of {doubt.version} was begun and has no end")
+    if backfill is not None:
+        total = f" of {backfill.total}" if backfill.total is not None else ""
+        found.append(f"backfill {backfill.name}: {backfill.done}{total} rows")
+    return ", ".join(filter(None, found))
 
 
-def report_object(report: Report) -> dict[str, object]:
-    """Return the sum of *report* as members of a JSON object."""
-    counts = Counter(result.outcome for result in report.results)
-    return {
-        "event": "run",
-        "run": str(report.run_id),
-        "outcome": report.ending,
-        **{outcome.value: counts[outcome] for outcome in Outcome if outcome is not Outcome.CURRENT},
-        "left": report.left,
-        "seconds": round(report.seconds, 3),
-    }
+def _ran(run: Run, *, under_way: bool) -> str:
+    where = f"{run.command} on {run.host}, process {run.process_id}, {run.started_at:{_TIME}}"
+    if run.outcome is None and under_way:
+        return f"last run: {where}"
+    outcome = run.outcome or "killed, or cut off"
+    took = f" after {_seconds(run.started_at, run.finished_at)} s" if run.finished_at else ""
+    unfinished = run.outcome in {None, "interrupted", "stopped"}
+    return f"last run: {outcome}{took} ({where})" + (
+        f"; `resume {run.id}` goes on with it" if unfinished else ""
+    )
 
 
-def step_object(step: Step) -> dict[str, object]:
-    """Return *step* as members of a JSON object."""
-    standing, position = step.standing, step.position
-    return {
-        "event": "schema",
-        "stage": standing.stage,
-        "schema": standing.name,
-        "exists": standing.oid is not None,
-        "tenant": standing.tenant,
-        "version": standing.version,
-        "since": standing.since.isoformat() if standing.since else None,
-        "verdict": position.verdict,
-        "pending": [migration.version for migration in position.pending],
-        "reason": position.reason or None,
-        "failure": _failure_object(standing.failure),
-    }
-
-
-def survey_object(found: Survey) -> dict[str, object]:
-    """Return the sum of *found* as members of a JSON object."""
-    return {
-        "event": "summary",
-        "empty": found.empty,
-        "behind": len(found.of(Verdict.BEHIND)),
-        "ahead": len(found.of(Verdict.AHEAD)),
-        "refused": len(found.refused),
-        "versions": [
-            {"stage": stage, "version": version, "schemas": count}
-            for stage, version, count in found.versions
-        ],
-    }
-
-
-def _failure_object(failure: Failure | None) -> dict[str, object] | None:
-    if failure is None:
-        return None
-    return {
-        "version": failure.version,
-        "place": failure.place,
-        "sqlstate": failure.sqlstate,
-        "message": failure.message,
-        "at": failure.at.isoformat() if failure.at else None,
-    }
+def _seconds(start: datetime, end: datetime) -> str:
+    return f"{(end - start).total_seconds():.1f}"
 
 
 def _called(step: Step) -> str:
@@ -141,11 +123,6 @@ def _fate(step: Step) -> str:
     return step.position.reason or f"to apply {pending}"
 
 
-def _grouped(said: Iterable[tuple[str, str]], shown: int = 5) -> Iterator[str]:
-    """Yield one line for all of whom the same is *said*, for a fleet fails in one way."""
-    names: dict[str, list[str]] = {}
-    for words, name in said:
-        names.setdefault(words, []).append(name)
-    for words, group in names.items():
-        more = f" and {len(group) - shown} more" if len(group) > shown else ""
-        yield f"{', '.join(group[:shown])}{more}: {words}"
+def _some(names: list[str], shown: int) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"

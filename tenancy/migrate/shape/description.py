@@ -1,5 +1,6 @@
 """A schema object by object, in the server's words and free of its own name."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,10 @@ import asyncpg
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.shape.fingerprint import gone
 
+TENANT = "<tenant>"  # instead of the schema's own name
+
+# A schema's name that means nothing else: a tenant's, or one of the migrator's own.
+_TELLING = re.compile(r"(t|tenancy_scratch)_[a-z0-9_]+")
 # What every object has, beside the aspects of its kind.
 _COMMON = ("owner", "grants", "comment")
 
@@ -34,9 +39,7 @@ class Object:
         return self.kind, self.name, self.parent or ""
 
 
-async def describe(
-    conn: asyncpg.Connection, schema: SchemaRef, *, tenant: str | None = None
-) -> tuple[Object, ...]:
+async def describe(conn: asyncpg.Connection, schema: SchemaRef) -> tuple[Object, ...]:
     """Return everything in *schema*: that of which `fingerprint` is the digest.
 
     Objects of an extension are not, nor is the comment on the schema itself, which is the
@@ -45,18 +48,21 @@ async def describe(
     Raises:
         MigrationError: the schema does not exist.
     """
-    rows = await conn.fetch(
-        "SELECT * FROM tenancy.description($1, pg_catalog.to_regrole(pg_catalog.quote_ident($2)))",
-        schema.oid,
-        tenant,
-    )
+    rows = await conn.fetch("SELECT * FROM tenancy.description($1)", schema.oid)
     if not rows:
         raise gone(schema)
-    return tuple(sorted(map(_object, rows), key=lambda one: one.key))
+    return tuple(sorted((_object(row, schema.name) for row in rows), key=lambda one: one.key))
 
 
-def _object(row: asyncpg.Record) -> Object:
+def _object(row: asyncpg.Record, own: str) -> Object:
     told = dict(zip(row["aspects"], row["texts"], strict=True))
     told |= {name: row[name] for name in _COMMON}
-    aspects = {name: text for name, text in told.items() if text is not None}
-    return Object(row["kind"], row["name"], row["parent"], aspects)
+    aspects = {name: _nameless(text, own) for name, text in told.items() if text is not None}
+    return Object(row["kind"], _nameless(row["name"], own), row["parent"], aspects)
+
+
+def _nameless(text: str, own: str) -> str:
+    """Return *text* without the schema's *own* name, as `fingerprint` takes it."""
+    if own not in text or _TELLING.fullmatch(own) is None:
+        return text
+    return re.sub(rf"\b{own}\b", TENANT, text)

@@ -45,7 +45,7 @@ async def dumped(
     address, secret = connection(dsn)
     command = [
         *(str(program("pg_dump", major)), "--no-password", "--no-owner", "--encoding=UTF8"),
-        *(f"--schema={schema}", f"--section={section}", f"--dbname={address}"),
+        *(f"--schema={_pattern(schema)}", f"--section={section}", f"--dbname={address}"),
         *([] if privileges else ["--no-privileges"]),
     ]
     process = await asyncio.create_subprocess_exec(
@@ -83,6 +83,11 @@ def connection(dsn: str) -> tuple[str, Mapping[str, str]]:
         secret["PGOPTIONS"] = " ".join(f"-c {k}={_escaped(v)}" for k, v in settings.items())
     query = urlencode(options, quote_via=quote)
     return urlunsplit((parts.scheme, netloc, parts.path, query, "")), secret
+
+
+def _pattern(name: str) -> str:
+    """Return what pg_dump takes for *name* alone, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _escaped(value: str) -> str:

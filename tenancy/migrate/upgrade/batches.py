@@ -32,13 +32,17 @@ class Batch:
 
     Attributes:
         conn: asyncpg's connection, in that transaction.
-        keys: the rows' keys, in order: values, or tuples where the key has several columns.
-        columns: the same by column, as ``unnest($1::bigint[], $2::text[])`` wants them.
+        columns: the rows' keys in their order, by column: ``unnest($1::bigint[], $2::text[])``
+            takes them so.
     """
 
     conn: Any
-    keys: Sequence[Any]
     columns: tuple[list[Any], ...]
+
+    @property
+    def keys(self) -> list[Any]:
+        """The rows' keys in their order: values, or tuples where the key has several columns."""
+        return self.columns[0] if len(self.columns) == 1 else list(zip(*self.columns, strict=True))
 
     @property
     def first(self) -> Any:  # noqa: ANN401 - of the column's type
@@ -219,19 +223,18 @@ class Batches:
         if not work.inline:
             await self._begin_transaction()
         query = way.next(begun=bool(self._after))
-        found = [tuple(row) for row in await work.conn.fetch(query, self._size, *self._after)]
-        if not found:
+        columns = tuple(await work.conn.fetchrow(query, self._size, *self._after))
+        if columns[0] is None:
             await self._finish()
             return None
-        moved = replace(self._backfill, done=self._backfill.done + len(found))
+        last = tuple(column[-1] for column in columns)
+        rows = len(columns[0])
+        moved = replace(self._backfill, done=self._backfill.done + rows)
         if not work.inline:
-            cursor = await backfills.move(
-                work.conn, self._backfill, found[-1], way.parameters(7), len(found)
-            )
+            cursor = await backfills.move(work.conn, self._backfill, last, way.parameters(7), rows)
             moved = replace(moved, cursor=cursor)
-        self._next, self._after = moved, found[-1]
-        columns = tuple(list(column) for column in zip(*found, strict=True))
-        return Batch(work.lent, columns[0] if len(columns) == 1 else found, columns)
+        self._next, self._after = moved, last
+        return Batch(work.lent, columns)
 
     async def _begin_transaction(self) -> None:
         work = self._work

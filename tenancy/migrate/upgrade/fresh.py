@@ -1,20 +1,23 @@
 """A new schema on its way from nothing to the target, in one transaction of the caller's."""
 
-import secrets
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 
-from tenancy.identifiers import literal, quoted
-from tenancy.migrate.files.model import Migration
-from tenancy.migrate.ledger import baselines
-from tenancy.migrate.ledger.records import Baseline, SchemaRef
+from tenancy.migrate.files.directives import Directives
+from tenancy.migrate.files.model import Migration, Stage
+from tenancy.migrate.ledger import baselines, checkpoints
+from tenancy.migrate.ledger.records import Baseline, Move, SchemaRef
 from tenancy.migrate.shape.snapshot import Snapshot
-from tenancy.migrate.upgrade import lock, runner, script
+from tenancy.migrate.upgrade import lock, runner, script, stamp
 from tenancy.migrate.upgrade.inside import inside
-from tenancy.migrate.upgrade.script import MigrationFailedError
+from tenancy.migrate.upgrade.scope import LEFT, Scope
 
 POUR_SECONDS = 600.0
+
+# What a dump's statements rely on, beside the path.
+_DUMPED = {"check_function_bodies": "off", "xmloption": "content"}
 
 # What COMMIT would do after each file: without it the next one's ALTER TABLE would find "pending
 # trigger events". Those that a file has made IMMEDIATE for itself stay what they are.
@@ -22,7 +25,6 @@ _DEFERRED = """
     SELECT pg_catalog.string_agg(DISTINCT pg_catalog.format('%I.%I', $2::text, conname), ', ')
     FROM pg_catalog.pg_constraint WHERE connamespace = $1 AND condeferred
 """
-_GUARD = "SELECT current_setting('tenancy.scope', true), current_setting('search_path')"
 
 
 async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
@@ -56,16 +58,39 @@ async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
     if snapshot is not None and (rest := snapshot.rest(migrations)) is not None:
         await pour(conn, schema, snapshot, shared=shared)
         base = Baseline(snapshot.version, snapshot.digest)
-        await baselines.record(
-            *(conn, schema, base), name="snapshot", run_id=run_id, fingerprint=snapshot.fingerprint
-        )
+        await begin(conn, schema, base, name="snapshot", run_id=run_id)
     rest = migrations if rest is None else rest
-    defers = False
+    defers = rest != migrations
     for migration in map(inside, rest):
         await runner.apply(conn, schema, migration, run_id, shared=shared)
-        defers = defers or "deferred" in migration.source.text.lower() or rest != migrations
-        if defers and migration is not rest[-1]:
+        defers = defers or "deferred" in migration.source.text.lower()
+        if defers and migration.version != rest[-1].version:
             await _check_deferred(conn, schema, migration)
+
+
+async def begin(
+    conn: asyncpg.Connection,
+    schema: SchemaRef,
+    base: Baseline,
+    *,
+    name: str,
+    run_id: UUID | None = None,
+) -> None:
+    """Let the ledger of *schema* begin at *base*, in the open transaction, and stamp the schema.
+
+    Args:
+        conn: in the transaction that makes it true.
+        schema: of which the ledger has nothing.
+        base: the version and the digest of the chain up to it.
+        name: where it comes from, in one word.
+        run_id: of the run, if it is one's.
+
+    Raises:
+        AlreadyAppliedError: the ledger has something of it.
+    """
+    await baselines.record(conn, schema, base, name=name, run_id=run_id)
+    facts = await checkpoints.facts(conn, schema)
+    await conn.execute(stamp.sql(schema, facts.comment, Move("", base.digest, base.version)))
 
 
 async def pour(
@@ -78,25 +103,27 @@ async def pour(
     Raises:
         MigrationFailedError: one of them failed, with its line in the file.
     """
-    marker = secrets.token_hex(8)
-    path = f"{quoted(schema.name)}, {quoted(shared)}, pg_temp"
-    await conn.execute(
-        f"SET LOCAL search_path = {path}; SET LOCAL check_function_bodies = off; "
-        f"SET LOCAL xmloption = content; SET LOCAL lock_timeout = {script.LOCK_TIMEOUT:d}; "
-        f"SET LOCAL statement_timeout = 0; SET LOCAL tenancy.scope = {literal(marker)}"
-    )
+    scope = await enter(conn, schema, shared=shared)
     body = snapshot.sql(schema.name)
-    before = await conn.fetchrow(_GUARD)
+    after = [scope.check(), *(f"SET LOCAL {name} TO DEFAULT" for name in _DUMPED)]
     try:
-        if body.strip():
-            await conn.execute(body, timeout=POUR_SECONDS)
+        await conn.execute(f"{body}\n;{'; '.join(after)}", timeout=POUR_SECONDS)
     except asyncpg.PostgresError as error:
-        migration = snapshot.as_migration()
+        migration = replace(snapshot, body=body).as_migration()
+        if (fault := scope.fault(error)) is not None:
+            raise script.broken(migration, LEFT[fault]) from error
         offset = snapshot.offset(int(error.position) - 1) if error.position else None
-        raise MigrationFailedError(script.failed(migration, error, offset)) from error
-    if await conn.fetchrow(_GUARD) != before:
-        raise script.broken(snapshot.as_migration(), "it left its transaction or its path")
-    await conn.execute("SET LOCAL check_function_bodies TO DEFAULT; SET LOCAL xmloption TO DEFAULT")
+        raise script.MigrationFailedError(script.failed(migration, error, offset)) from error
+
+
+async def enter(conn: asyncpg.Connection, schema: SchemaRef, *, shared: str) -> Scope:
+    """Begin the scope that a dump's statements run in, until the open transaction ends."""
+    role: str = await conn.fetchval("SELECT current_user::text")
+    scope = Scope(schema, Stage.TENANT, shared, role)
+    lasting = {**_DUMPED, "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    settings = [f"SET LOCAL {name} = {value}" for name, value in lasting.items()]
+    await conn.execute("; ".join([*scope.local(Directives()), *settings]))
+    return scope
 
 
 async def _check_deferred(
@@ -108,4 +135,4 @@ async def _check_deferred(
     try:
         await conn.execute(f"SET CONSTRAINTS {names} IMMEDIATE; SET CONSTRAINTS {names} DEFERRED")
     except asyncpg.PostgresError as error:
-        raise MigrationFailedError(script.failed(migration, error)) from error
+        raise script.MigrationFailedError(script.failed(migration, error)) from error

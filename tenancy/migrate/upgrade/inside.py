@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tenancy.migrate.files.model import Migration
+from tenancy.migrate.files.model import Language, Migration
 from tenancy.migrate.files.parts import Part
 from tenancy.migrate.files.source import Source
 from tenancy.migrate.files.splitter import Kind, Statement, tokens
@@ -36,11 +36,8 @@ def inside(migration: Migration) -> Migration:
     Raises:
         MigrationFileError: names the place of a statement that cannot.
     """
-    if migration.directives.transactional:
-        return migration
-    directives = replace(migration.directives, transactional=True)
-    if migration.path is not None:
-        return migration.going(Part(migration.source, directives))
+    if migration.directives.transactional or migration.language is Language.PYTHON:
+        return migration  # a Python file sees by its connection that there is a transaction
     source = migration.source
     text = list(source.text)
     for statement in source.statements:
@@ -53,6 +50,7 @@ def inside(migration: Migration) -> Migration:
             )
         for start, end in _left_out(statement):
             text[start:end] = re.sub(r"[^\n]", " ", source.text[start:end])
+    directives = replace(migration.directives, transactional=True)
     return migration.going(Part(Source(source.label, "".join(text)), directives))
 
 

@@ -63,13 +63,17 @@ class Keyset:
         return ", ".join(f"${first + at}::{kind}" for at, kind in enumerate(self.types))
 
     def next(self, *, begun: bool) -> str:
-        """Return SQL for the first $1 keys; where *begun*, for those after the key in $2 and on."""
+        """Return SQL for the first $1 keys; where *begun*, for those after the key in $2 and on.
+
+        It answers one row: of each column its values in the keys' order, or NULL.
+        """
         columns = ", ".join(self.columns)
         after = f" AND ({columns}) > ({self.parameters(2)})" if begun else ""
-        # The line's end ends a comment in the condition.
+        # The line's end ends a comment in the condition. What is aggregated comes in its order.
         return (
+            f"SELECT {', '.join(f'array_agg({column})' for column in self.columns)} FROM ("
             f"SELECT {columns} FROM {self.table} WHERE ({self.where}\n){after} "
-            f"ORDER BY {columns} LIMIT $1"
+            f"ORDER BY {columns} LIMIT $1) AS batch"
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -20,6 +21,8 @@ from tenancy.migrate.upgrade.script import MigrationFailedError
 from tenancy.migrate.upgrade.session import is_lost
 
 _LOG = logging.getLogger("tenancy.migrate")
+_PARAMETER = re.compile(r"invalid input for query argument \$(\d+)")  # the value comes after it
+_MARKER = 0  # the first of LEFT
 _IN_PROGRESS = "another operation is in progress"  # asyncpg's words for a busy connection
 
 
@@ -204,6 +207,9 @@ def _told(work: Work, error: BaseException) -> Failure:
     left = _left(work, error)
     if left is not None:
         return Failure(migration.version, "", left)
+    if type(error) is asyncpg.DataError and (parameter := _PARAMETER.search(str(error))):
+        words = f"asyncpg: the value for ${parameter[1]} is not of that parameter's type"
+        return Failure(migration.version, "", words)
     if isinstance(error, asyncpg.PostgresError):
         return script.failed(migration, error)
     if isinstance(error, MigrationError):
@@ -216,9 +222,14 @@ def _told(work: Work, error: BaseException) -> Failure:
 
 
 def _left(work: Work, error: BaseException) -> str | None:
-    found = [scope.fault(error) for scope in (work.scope, *(loop.scope for loop in work.loops))]
-    numbers = [number for number in found if number is not None and number < UNMOVED]
-    return LEFT[numbers[0]] if numbers else None
+    """Return how the file left its scope, if *error* is that of a scope's check."""
+    if not work.inline and work.scope.fault(error) == _MARKER:
+        return "the file has reset its session (RESET ALL, DISCARD ALL): it may not"
+    for scope in (work.scope, *(loop.scope for loop in work.loops)):
+        number = scope.fault(error)
+        if number is not None and number < UNMOVED:
+            return LEFT[number]
+    return None
 
 
 class _Named(logging.LoggerAdapter[logging.Logger]):

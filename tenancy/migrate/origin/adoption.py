@@ -1,0 +1,57 @@
+"""A schema becomes a tenant's: its shape is proved, then its ledger begins."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from tenancy.errors import MigrationRefusedError
+from tenancy.migrate.files.model import Migration, target
+from tenancy.migrate.ledger.records import Baseline, SchemaRef
+from tenancy.migrate.origin import alike
+from tenancy.migrate.origin.inherited import LEDGERS, MOST
+from tenancy.migrate.upgrade import fresh
+from tenancy.migrate.upgrade.scratch import replay, scratch
+from tenancy.migrate.upgrade.session import Session
+from tenancy.settings import Settings
+
+
+@asynccontextmanager
+async def replayed(
+    settings: Settings, migrations: tuple[Migration, ...]
+) -> AsyncIterator[tuple[Session, SchemaRef]]:
+    """Yield a scratch schema that *migrations* were applied to, and the session that has it."""
+    async with Session(settings) as session, scratch(session) as schema:
+        await replay(session, schema, migrations, shared=settings.shared_schema)
+        yield session, schema
+
+
+async def prove(
+    conn: asyncpg.Connection, made: SchemaRef, found: SchemaRef, without: frozenset[str]
+) -> None:
+    """Pass if *found* has the objects of *made*, which the files have made; grants may differ.
+
+    Raises:
+        MigrationRefusedError: names the objects that differ.
+    """
+    differing = await alike.differences(conn, found, made, without=without | LEDGERS, rights=False)
+    if differing:
+        more = f"; and {len(differing) - MOST} more" if len(differing) > MOST else ""
+        raise MigrationRefusedError(
+            "the schema is not what the files make of one: "
+            + "; ".join(map(str, differing[:MOST]))
+            + f"{more}. Choose another --at, leave tables out with --without, or trust it with "
+            "--unproven"
+        )
+
+
+async def begin_ledger(
+    conn: asyncpg.Connection, schema: SchemaRef, migrations: tuple[Migration, ...]
+) -> None:
+    """Set a baseline for *schema*, which has *migrations*, in the open transaction.
+
+    Raises:
+        AlreadyAppliedError: the ledger has something of it.
+    """
+    base = Baseline(migrations[-1].version, target(migrations))
+    await fresh.begin(conn, schema, base, name="adopted")

@@ -1,0 +1,371 @@
+"""A schema with something of every kind in it, and changes that each touch one thing."""
+
+from typing import NamedTuple
+
+SUPERUSER = """
+    CREATE FOREIGN DATA WRAPPER elsewhere;
+    CREATE SERVER there FOREIGN DATA WRAPPER elsewhere;
+    GRANT USAGE ON FOREIGN SERVER there TO PUBLIC;
+"""
+
+# Applied with the path set to the schema: names are unqualified, as in a tenant's file.
+BASE = """
+    CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+    CREATE TYPE place AS (street text, city text);
+    CREATE TYPE span AS RANGE (subtype = float8, multirange_type_name = spans);
+    CREATE DOMAIN positive AS integer DEFAULT 1 CONSTRAINT above_zero CHECK (VALUE > 0);
+    CREATE SEQUENCE numbers;
+    CREATE COLLATION plain (provider = libc, locale = 'C');
+    CREATE TABLE authors (
+        id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name varchar(40) NOT NULL UNIQUE,
+        kind varchar(10) DEFAULT 'person' CHECK (kind IN ('person', 'robot'))
+    );
+    CREATE TABLE notes (
+        id         serial PRIMARY KEY,
+        author     bigint REFERENCES authors ON DELETE CASCADE,
+        body       text NOT NULL CONSTRAINT body_length CHECK (length(body) <= 10000),
+        mood       mood NOT NULL DEFAULT 'ok',
+        at         place,
+        words      integer GENERATED ALWAYS AS (length(body)) STORED,
+        number     integer DEFAULT nextval('numbers'),
+        created_at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE INDEX notes_body ON notes (lower(body)) WHERE author IS NOT NULL;
+    CREATE INDEX notes_created_at ON notes (created_at);
+    CREATE UNIQUE INDEX notes_number ON notes (number);
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.created_at := now();
+        RETURN NEW;
+    END $$;
+    CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE sql IMMUTABLE RETURN n * 2;
+    CREATE FUNCTION own() RETURNS integer LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+        AS 'SELECT count(*)::integer FROM notes';
+    CREATE PROCEDURE tidy() LANGUAGE sql AS 'DELETE FROM notes WHERE body = ''''';
+    CREATE AGGREGATE total (integer) (SFUNC = int4pl, STYPE = integer, INITCOND = '0');
+    CREATE OPERATOR === (LEFTARG = integer, RIGHTARG = integer, FUNCTION = int4eq);
+    CREATE CAST (place AS text) WITH INOUT AS ASSIGNMENT;
+    CREATE TRIGGER touched BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE RULE quiet AS ON DELETE TO authors DO ALSO NOTHING;
+    CREATE VIEW recent AS SELECT id, body FROM notes WHERE created_at > now() - interval '1 day';
+    CREATE MATERIALIZED VIEW counts AS SELECT author, count(*) AS notes FROM notes GROUP BY author;
+    ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY mine ON notes USING (author = 1);
+    CREATE STATISTICS both_columns (dependencies) ON author, mood FROM notes;
+    CREATE TEXT SEARCH DICTIONARY stems (TEMPLATE = snowball, language = english);
+    CREATE TEXT SEARCH CONFIGURATION search (COPY = pg_catalog.english);
+    CREATE TABLE events (at date NOT NULL, what text) PARTITION BY RANGE (at);
+    CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE TABLE base (a integer);
+    CREATE TABLE derived (b integer) INHERITS (base);
+    CREATE FOREIGN TABLE far (a integer) SERVER there;
+    COMMENT ON TABLE notes IS 'what people wrote';
+"""
+
+
+class Change(NamedTuple):
+    """Statements, and the beginning of a line that must be among the differences."""
+
+    sql: str
+    said: str
+    since: int = 15  # major version of the server
+
+
+CHANGES = {
+    "a table": Change("CREATE TABLE more ()", "table more: only here"),
+    "a table less": Change("DROP FOREIGN TABLE far", "foreign table far: missing here"),
+    "a column": Change("ALTER TABLE notes ADD pinned bool", "column notes.pinned: only here"),
+    "a column less": Change("ALTER TABLE notes DROP at", "column notes.at: missing here"),
+    "a column's name": Change("ALTER TABLE base RENAME a TO z", "column base.a: missing here"),
+    "a column's type": Change(
+        "ALTER TABLE base ALTER a TYPE bigint", "column base.a: type bigint, there integer"
+    ),
+    "a type's length": Change(
+        "ALTER TABLE authors ALTER name TYPE varchar(50)",
+        "column authors.name: type character varying(50), there character varying(40)",
+    ),
+    "not null": Change(
+        "ALTER TABLE notes ALTER author SET NOT NULL", "column notes.author: not null yes, there no"
+    ),
+    "a default": Change(
+        "ALTER TABLE notes ALTER mood SET DEFAULT 'sad'",
+        "column notes.mood: default 'sad'::mood, there 'ok'::mood",
+    ),
+    "a default less": Change(
+        "ALTER TABLE notes ALTER created_at DROP DEFAULT",
+        "column notes.created_at: default none, there now()",
+    ),
+    "an identity": Change(
+        "ALTER TABLE authors ALTER id SET GENERATED BY DEFAULT",
+        "column authors.id: identity by default, there always",
+    ),
+    "a generated column": Change(
+        "ALTER TABLE notes ALTER words DROP EXPRESSION",
+        "column notes.words: generated none, there stored",
+    ),
+    "a collation of a column": Change(
+        "ALTER TABLE events ALTER what TYPE text COLLATE plain",
+        "column events.what: collation plain, there none",
+    ),
+    "a column's storage": Change(
+        "ALTER TABLE notes ALTER body SET STORAGE EXTERNAL", "column notes.body: storage e"
+    ),
+    "a column's compression": Change(
+        "ALTER TABLE notes ALTER body SET COMPRESSION pglz", "column notes.body: compression p"
+    ),
+    "a statistics target": Change(
+        "ALTER TABLE notes ALTER body SET STATISTICS 500",
+        "column notes.body: statistics target 500",
+    ),
+    "a column's options": Change(
+        "ALTER TABLE notes ALTER body SET (n_distinct = 7)", "column notes.body: options {n_dis"
+    ),
+    "the columns' order": Change(
+        "ALTER TABLE notes DROP at; ALTER TABLE notes ADD at place",
+        "table notes: columns ",
+    ),
+    "an option of a table": Change(
+        "ALTER TABLE notes SET (fillfactor = 70)", "table notes: options fillfactor=70, there none"
+    ),
+    "an option of its toast table": Change(
+        "ALTER TABLE notes SET (toast.autovacuum_enabled = off)", "table notes: toast options "
+    ),
+    "an unlogged table": Change("ALTER TABLE base SET UNLOGGED", "table base: persistence u"),
+    "row security off": Change(
+        "ALTER TABLE notes DISABLE ROW LEVEL SECURITY", "table notes: row security none, there en"
+    ),
+    "row security forced": Change(
+        "ALTER TABLE notes FORCE ROW LEVEL SECURITY", "table notes: row security forced, there en"
+    ),
+    "a policy's condition": Change(
+        "ALTER POLICY mine ON notes USING (author = 2)", "policy notes.mine: using author = 2, "
+    ),
+    "a policy's role": Change(
+        "ALTER POLICY mine ON notes TO CURRENT_USER", "policy notes.mine: roles "
+    ),
+    "a policy less": Change("DROP POLICY mine ON notes", "policy notes.mine: missing here"),
+    "a replica identity": Change(
+        "ALTER TABLE notes REPLICA IDENTITY FULL", "table notes: replica identity f"
+    ),
+    "an index": Change("CREATE INDEX more ON notes (author)", "index more: only here"),
+    "an index less": Change("DROP INDEX notes_body", "index notes_body: missing here"),
+    "an index's condition": Change(
+        "DROP INDEX notes_body; CREATE INDEX notes_body ON notes (lower(body))",
+        "index notes_body: definition CREATE INDEX notes_body ON notes USING btree (lower(body)), ",
+    ),
+    "an index that is not unique": Change(
+        "DROP INDEX notes_number; CREATE INDEX notes_number ON notes (number)",
+        "index notes_number: definition CREATE INDEX",
+    ),
+    "a clustered table": Change(
+        "ALTER TABLE notes CLUSTER ON notes_created_at", "index notes_created_at: clustered yes"
+    ),
+    "an index's statistics": Change(
+        "ALTER INDEX notes_body ALTER 1 SET STATISTICS 9", "index notes_body: statistics targets 1"
+    ),
+    "a primary key less": Change(
+        "ALTER TABLE notes DROP CONSTRAINT notes_pkey", "constraint notes.notes_pkey: missing here"
+    ),
+    "a check": Change(
+        "ALTER TABLE notes DROP CONSTRAINT body_length, ADD CONSTRAINT body_length "
+        "CHECK (length(body) <= 10)",
+        "constraint notes.body_length: definition CHECK (length(body) <= 10), ",
+    ),
+    "a constraint's name": Change(
+        "ALTER TABLE notes RENAME CONSTRAINT body_length TO short",
+        "constraint notes.body_length: missing here",
+    ),
+    "a constraint that is not valid": Change(
+        "ALTER TABLE notes DROP CONSTRAINT notes_author_fkey, ADD CONSTRAINT notes_author_fkey "
+        "FOREIGN KEY (author) REFERENCES authors ON DELETE CASCADE NOT VALID",
+        "constraint notes.notes_author_fkey: validated no, there yes",
+    ),
+    "what a foreign key does": Change(
+        "ALTER TABLE notes DROP CONSTRAINT notes_author_fkey, ADD CONSTRAINT notes_author_fkey "
+        "FOREIGN KEY (author) REFERENCES authors",
+        "constraint notes.notes_author_fkey: definition FOREIGN KEY",
+    ),
+    "a deferrable constraint": Change(
+        "ALTER TABLE notes ALTER CONSTRAINT notes_author_fkey DEFERRABLE",
+        "constraint notes.notes_author_fkey: definition FOREIGN KEY",
+    ),
+    "a trigger less": Change(
+        "DROP TRIGGER touched ON notes", "trigger notes.touched: missing here"
+    ),
+    "a trigger that is off": Change(
+        "ALTER TABLE notes DISABLE TRIGGER touched", "trigger notes.touched: enabled D"
+    ),
+    "a trigger's events": Change(
+        "CREATE OR REPLACE TRIGGER touched BEFORE INSERT ON notes FOR EACH ROW "
+        "EXECUTE FUNCTION touch()",
+        "trigger notes.touched: definition ",
+    ),
+    "a rule": Change(
+        "CREATE OR REPLACE RULE quiet AS ON DELETE TO authors DO INSTEAD NOTHING",
+        "rule authors.quiet: definition ",
+    ),
+    "a view": Change(
+        "CREATE OR REPLACE VIEW recent AS SELECT id, body FROM notes",
+        "view recent: query ",
+    ),
+    "a view's options": Change(
+        "ALTER VIEW recent SET (security_barrier)", "view recent: options security_barrier=true"
+    ),
+    "a materialized view": Change(
+        "DROP MATERIALIZED VIEW counts; CREATE MATERIALIZED VIEW counts AS "
+        "SELECT author, sum(id) AS notes FROM notes GROUP BY author",
+        "materialized view counts: query ",
+    ),
+    "a sequence's step": Change(
+        "ALTER SEQUENCE numbers INCREMENT 5", "sequence numbers: increment 5, there 1"
+    ),
+    "a sequence's owner": Change(
+        "ALTER SEQUENCE numbers OWNED BY notes.number", "sequence numbers: "
+    ),
+    "a function's body": Change(
+        "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$\n"
+        "    BEGIN\n        NEW.created_at := clock_timestamp();\n        RETURN NEW;\n    END $$",
+        "function touch(): body line 3 ",
+    ),
+    "a function of standard SQL": Change(
+        "CREATE OR REPLACE FUNCTION twice(n integer) RETURNS integer LANGUAGE sql IMMUTABLE "
+        "RETURN n + n",
+        "function twice(integer): body RETURN (n + n), ",
+    ),
+    "a function's rights": Change(
+        "ALTER FUNCTION own() SECURITY INVOKER",
+        "function own(): security none, there definer",
+    ),
+    "a function's path": Change(
+        "ALTER FUNCTION own() SET search_path = pg_catalog", "function own(): settings search_path="
+    ),
+    "a function's volatility": Change(
+        "ALTER FUNCTION twice STABLE", "function twice(integer): volatility s, there i"
+    ),
+    "a function's arguments": Change(
+        "DROP FUNCTION twice; CREATE FUNCTION twice(m integer) RETURNS integer LANGUAGE sql "
+        "IMMUTABLE RETURN m * 2",
+        "function twice(integer): arguments m integer, there n integer",
+    ),
+    "who may call a function": Change(
+        "REVOKE EXECUTE ON FUNCTION own FROM PUBLIC", "function own(): grants "
+    ),
+    "a procedure": Change("DROP PROCEDURE tidy", "procedure tidy(): missing here"),
+    "an aggregate": Change(
+        "CREATE OR REPLACE AGGREGATE total (integer) "
+        "(SFUNC = int4pl, STYPE = integer, INITCOND = '1')",
+        "aggregate total(integer): aggregate ",
+    ),
+    "an operator": Change(
+        "ALTER OPERATOR === (integer, integer) SET (RESTRICT = eqsel)",
+        "operator ===(integer,integer): restrict eqsel",
+    ),
+    "a cast": Change("DROP CAST (place AS text)", "cast place to text: missing here"),
+    "an enum's label": Change(
+        "ALTER TYPE mood ADD VALUE 'glad' AFTER 'ok'", "enum mood: labels 'sad', 'ok', 'glad', 'h"
+    ),
+    "an enum's renamed label": Change(
+        "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'", "enum mood: labels 'sad', 'fine', 'happy', "
+    ),
+    "a composite type": Change(
+        "ALTER TYPE place ADD ATTRIBUTE country text", "column place.country: only here"
+    ),
+    "a domain's check": Change(
+        "ALTER DOMAIN positive DROP CONSTRAINT above_zero",
+        "constraint positive.above_zero: missing here",
+    ),
+    "a domain's default": Change(
+        "ALTER DOMAIN positive SET DEFAULT 2", "domain positive: default 2, there 1"
+    ),
+    "a domain that is not null": Change(
+        "ALTER DOMAIN positive SET NOT NULL", "domain positive: not null yes, there no"
+    ),
+    "a range type": Change("DROP TYPE span", "range type span: missing here"),
+    "a collation": Change(
+        "DROP COLLATION plain; CREATE COLLATION plain (provider = libc, locale = 'POSIX')",
+        "collation plain: definition ",
+    ),
+    "extended statistics": Change(
+        "DROP STATISTICS both_columns; CREATE STATISTICS both_columns (ndistinct) "
+        "ON author, mood FROM notes",
+        "statistics both_columns: kinds ",
+    ),
+    "a text search dictionary": Change(
+        "ALTER TEXT SEARCH DICTIONARY stems (StopWords = english)",
+        "text search dictionary stems: options ",
+    ),
+    "a text search configuration": Change(
+        "ALTER TEXT SEARCH CONFIGURATION search ALTER MAPPING FOR word WITH simple",
+        "text search configuration search: dictionaries ",
+    ),
+    "a partition's bounds": Change(
+        "ALTER TABLE events DETACH PARTITION events_2026; ALTER TABLE events ATTACH PARTITION "
+        "events_2026 FOR VALUES FROM ('2026-01-01') TO ('2028-01-01')",
+        "table events_2026: partition bound ",
+    ),
+    "a partition that stands alone": Change(
+        "ALTER TABLE events DETACH PARTITION events_2026",
+        "table events_2026: inherits none, there events",
+    ),
+    "inheritance": Change(
+        "ALTER TABLE derived NO INHERIT base", "table derived: inherits none, there base"
+    ),
+    "a foreign table's options": Change(
+        "ALTER FOREIGN TABLE far OPTIONS (ADD a 'b')", "foreign table far: foreign there {a=b}"
+    ),
+    "a comment on a table": Change(
+        "COMMENT ON TABLE notes IS 'nothing'", "comment notes: text nothing, there what people"
+    ),
+    "a comment on a column": Change(
+        "COMMENT ON COLUMN notes.body IS 'x'", "comment notes.body: only here"
+    ),
+    "a comment on an index": Change(
+        "COMMENT ON INDEX notes_body IS 'x'", "index notes_body: comment x, there none"
+    ),
+    "a right": Change(
+        "GRANT SELECT ON notes TO PUBLIC", "table notes: grants +PUBLIC=r, there none"
+    ),
+    "a right on a column": Change(
+        "GRANT UPDATE (body) ON notes TO PUBLIC", "column notes.body: grants +PUBLIC=w, there none"
+    ),
+    "rights to come": Change(
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO PUBLIC",
+        "default privileges on tables by <owner>: only here",
+    ),
+    "a right on the schema": Change("GRANT USAGE ON SCHEMA {schema} TO PUBLIC", "schema: grants "),
+}
+
+OF_SUPERUSERS = {
+    "triggers of a foreign key": Change(
+        "ALTER TABLE notes DISABLE TRIGGER ALL",
+        "constraint notes.notes_author_fkey: triggers D, there none",
+    ),
+    "an operator family": Change(
+        "CREATE OPERATOR FAMILY loose USING btree", "operator family loose using btree: only here"
+    ),
+    "an operator class": Change(
+        "CREATE OPERATOR CLASS tight FOR TYPE mood USING btree AS OPERATOR 1 < (anyenum, anyenum), "
+        "FUNCTION 1 enum_cmp(anyenum, anyenum)",
+        "operator class tight using btree: only here",
+    ),
+    "a conversion": Change(
+        "CREATE CONVERSION odd FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+        "conversion odd: only here",
+    ),
+    "a text search template": Change(
+        "CREATE TEXT SEARCH TEMPLATE plainly (INIT = dsimple_init, LEXIZE = dsimple_lexize)",
+        "text search template plainly: only here",
+    ),
+    "a base type": Change("CREATE TYPE shell", "base type shell: only here"),
+    "a leakproof function": Change(
+        "ALTER FUNCTION twice LEAKPROOF", "function twice(integer): leakproof yes, there no"
+    ),
+    "an owner": Change("ALTER TABLE base OWNER TO CURRENT_USER", "table base: owner "),
+    "an extension's objects, of which there is none": Change(
+        "CREATE FUNCTION extra() RETURNS int LANGUAGE sql RETURN 1; "
+        "CREATE TABLE extras (a int); "
+        "ALTER EXTENSION plpgsql ADD FUNCTION extra(); ALTER EXTENSION plpgsql ADD TABLE extras",
+        "",
+    ),
+}
