@@ -20,8 +20,6 @@ COMMANDS = {
     "new": "new",
     "snapshot": "snapshot",
     "adopt": "adopt",
-    "resolve": "mend",
-    "down": "mend",
     "lint": "lint",
     "rehearse": "rehearse",
 }
