@@ -297,17 +297,16 @@ MUTANTS = (
     # The migrator
     _one(
         "statement and ledger row apart",
-        ("migrate/upgrade/change.py", "            self.scope.check(*writes),",
-         '            "COMMIT", BEGIN, self.scope.check(*writes),'),
+        ("migrate/upgrade/change.py", "            self.checked,",
+         '            "COMMIT", BEGIN, self.checked,'),
         *(RACES, FAULTS, "-k", "kill_9 or looked_up or deferred_constraint or apply_once"),
     ),
     Mutant(
         "version read without lock",
         (
-            ("migrate/ledger/checkpoints.py",
-             """AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
-    )\n\n\ndef timed""",
-             """AND {literal(move.before)} IS NOT NULL RETURNING 1"\n    )\n\n\ndef timed"""),
+            ("migrate/ledger/checkpoints.py", 'f"{before}, {after}, {newest})"',
+             ('f"(SELECT digest FROM tenancy.checkpoints WHERE schema_oid = {schema.oid:d}), "\n'
+              '        f"{after}, {newest})"')),
         ),
         (RACES, "-k", "stand_before or of_two_transactions"),
     ),

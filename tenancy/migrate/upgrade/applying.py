@@ -37,7 +37,7 @@ async def apply(
         AlreadyAppliedError: the ledger has it.
         MigrationFailedError: a statement failed, or left its scope.
     """
-    facts = await checkpoints.facts(conn, schema)
+    facts = await checkpoints.facts(conn, schema, migration.stage)
     move = Move(migration.previous, migration.digest, migration.version)
     scope = Scope(schema, migration.stage, shared, facts.role)
     change = Change(scope, migration, facts, move, run_id)

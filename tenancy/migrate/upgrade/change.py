@@ -60,18 +60,17 @@ class Change:
         schema, stage = self.scope.schema, self.migration.stage
         return [
             *([readable(schema.name)] if stage is Stage.SHARED else []),
-            self.scope.check(*self.written),
+            self.checked,
             *self.stamped,
         ]
 
     @property
-    def written(self) -> list[str]:
-        """The SQL on the ledger after the file; each finds a row where all is as it should be."""
-        schema, stage = self.scope.schema, self.migration.stage
-        moved = checkpoints.moved(schema, stage, self.move)
-        if stage is Stage.CATALOG:  # an old one has no column for the time yet
-            return [moved]
-        return [moved, checkpoints.timed(schema, self.migration)]
+    def checked(self) -> str:
+        """The SQL on the ledger after the file; it fails unless all is as it should be."""
+        schema, migration = self.scope.schema, self.migration
+        if migration.stage is Stage.CATALOG:
+            return self.scope.check(checkpoints.moved(schema, migration.stage, self.move))
+        return self.scope.check(true=(checkpoints.advanced(schema, migration, self.move),))
 
     @property
     def stamped(self) -> list[str]:
@@ -108,14 +107,14 @@ class Reversal(Change):
         return reversals.forget(self.scope.schema, self.migration)
 
     @property
-    def written(self) -> list[str]:
-        """The SQL on the ledger after the file; each finds a row where all is as it should be."""
+    def checked(self) -> str:
+        """The SQL on the ledger after the file; it fails unless all is as it should be."""
         schema, migration = self.scope.schema, self.migration
-        return [
+        return self.scope.check(
             checkpoints.moved(schema, migration.stage, self.move),
             reversals.unclaim(schema, migration),
             reversals.note(schema, migration, self.run_id),
-        ]
+        )
 
 
 def readable(shared: str) -> str:

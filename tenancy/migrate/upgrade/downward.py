@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from tenancy.errors import MigrationRefusedError
-from tenancy.migrate.files.model import Language, Migration
+from tenancy.migrate.files.model import Language, Migration, Stage
 from tenancy.migrate.ledger import checkpoints, reversals
 from tenancy.migrate.ledger.records import Facts, History, Move, SchemaRef
 from tenancy.migrate.ledger.steps import Direction, Place
@@ -64,7 +64,7 @@ class Downgrade(Persistent):
         await self._persist(self._locked)
 
     async def _locked(self, conn: asyncpg.Connection) -> None:
-        async with lock.of_schema(conn, self._schema) as held:
+        async with lock.of_schema(conn, self._schema, Stage.TENANT) as held:
             facts, digest = held.facts, held.facts.digest
             history = await checkpoints.history(conn, self._schema.oid)
             pending = wanted(self._migrations, digest, history, self._to)

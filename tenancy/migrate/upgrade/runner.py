@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from tenancy.migrate.files.model import Language, Migration
+from tenancy.migrate.files.model import Language, Migration, Stage
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
 from tenancy.migrate.ledger.records import Facts, History, Move, SchemaRef
@@ -59,6 +59,7 @@ class Upgrade(Persistent):
         self._until = until
         self._stop = stop
         self._unanswered: Change | None = None  # whose COMMIT was sent
+        self._stage = migrations[0].stage if migrations else Stage.TENANT
         self._unplaced: set[str] = set()  # versions that fail at no known place
 
     async def run(self) -> Position:
@@ -74,7 +75,7 @@ class Upgrade(Persistent):
         return await self._persist(self._locked)
 
     async def _locked(self, conn: asyncpg.Connection) -> Position:
-        async with lock.of_schema(conn, self._schema) as held:
+        async with lock.of_schema(conn, self._schema, self._stage) as held:
             facts = held.facts
             found, history = await self._position(conn, facts.digest)
             await self._answered(conn, found)
