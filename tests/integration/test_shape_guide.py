@@ -9,7 +9,11 @@ from support.fleets import Fleet
 
 GUIDE = (SQL / "README.md").read_text()
 COMMANDS = sorted(
-    set(re.findall(r"^python -m tenancy\.migrate ((?:verify|baseline|repair)\b.*)", GUIDE, re.M))
+    set(
+        re.findall(
+            r"^python -m tenancy\.migrate ((?:verify|baseline|repair)\b.*)", GUIDE, re.MULTILINE
+        )
+    )
 )
 
 
