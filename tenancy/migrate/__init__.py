@@ -5,7 +5,8 @@
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,10 +17,12 @@ from tenancy.migrate.files.folder import load_all as load
 from tenancy.migrate.files.folder import packaged_sql_folder, sql_folder
 from tenancy.migrate.files.model import Files, Migration, Stage
 from tenancy.migrate.fleet.look import plan, status
+from tenancy.migrate.fleet.mending import Reversed, down, resolve
 from tenancy.migrate.fleet.options import Options
 from tenancy.migrate.fleet.run import resume
 from tenancy.migrate.fleet.run import up as migrate
 from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.origin import snapshot as snapshots
 from tenancy.migrate.plan import survey as surveys
 from tenancy.migrate.plan.chain import Verdict
@@ -28,7 +31,10 @@ from tenancy.migrate.report.outcomes import Outcome, Report, Result
 from tenancy.migrate.shape import snapshot as snapshot_file
 from tenancy.migrate.shape.snapshot import Snapshot
 from tenancy.migrate.upgrade import fresh
+from tenancy.migrate.upgrade.batches import Batch
 from tenancy.migrate.upgrade.lock import RunLockHeldError
+from tenancy.migrate.upgrade.python import Context
+from tenancy.migrate.upgrade.scratch import keep, scratch
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
@@ -43,6 +49,8 @@ _log = logging.getLogger(__name__)
 
 __all__ = [
     "Baselined",
+    "Batch",
+    "Context",
     "Files",
     "Migration",
     "Options",
@@ -50,6 +58,7 @@ __all__ = [
     "Repairs",
     "Report",
     "Result",
+    "Reversed",
     "RunLockHeldError",
     "Snapshot",
     "Stage",
@@ -58,12 +67,16 @@ __all__ = [
     "Wanted",
     "apply_all",
     "baseline",
+    "built",
+    "down",
+    "keep",
     "load",
     "migrate",
     "packaged_sql_folder",
     "plan",
     "refuse_unless_current",
     "repairs",
+    "resolve",
     "resume",
     "snapshot",
     "stages_behind",
@@ -145,6 +158,29 @@ async def apply_all(
         shared=settings.shared_schema,
         snapshot=await _fitting(conn, settings, tuple(migrations)),
     )
+
+
+@asynccontextmanager
+async def built(
+    settings: Settings, schema: str, migrations: Sequence[Migration]
+) -> AsyncIterator[SchemaRef]:
+    """Yield the new schema *schema*, to which *migrations* were applied in a transaction each.
+
+    For files that cannot all be in one. At the end of the block it is dropped, unless that has
+    made it a tenant's and said `keep`; where the process is killed, the next who builds one does.
+
+    Raises:
+        MigrationError: a file failed, with its place and SQLSTATE.
+        MigrationFileError: the snapshot was edited.
+    """
+    async with Session(settings) as session, scratch(session, schema) as found:
+        conn = await session.connection()
+        await fresh.fill_apart(
+            *(session, found, tuple(migrations)),
+            shared=settings.shared_schema,
+            snapshot=await _fitting(conn, settings, tuple(migrations)),
+        )
+        yield found
 
 
 async def snapshot(
