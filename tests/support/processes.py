@@ -30,7 +30,8 @@ def environment(settings: Settings | None = None, **more: str) -> dict[str, str]
                 value = value.get_secret_value()
             elif isinstance(value, tuple):
                 value = ",".join(value)
-            env[f"TENANCY_{name.upper()}"] = str(value)
+            if value is not None:
+                env[f"TENANCY_{name.upper()}"] = str(value)
     return {**env, "PYTHONUNBUFFERED": "1", **more}
 
 
