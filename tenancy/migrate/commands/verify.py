@@ -1,7 +1,9 @@
 """The command that compares the tenants' schemas: verify."""
 
+import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import click
@@ -48,9 +50,36 @@ def verify(  # noqa: PLR0913 - its options
 
     Example: python -m tenancy.migrate verify --against files
     """
-    ask = partial(migrate.verify, tenants=tenants, against=against, parallel=parallel, store=store)
     with exit_codes(debug=debug):
-        found = answer(ask)
+        with _counted() as watch:
+            ask = partial(
+                migrate.verify,
+                tenants=tenants,
+                against=against,
+                parallel=parallel,
+                store=store,
+                watch=watch,
+            )
+            found = answer(ask)
         told = map(json.dumps, telling.objects(found)) if as_json else telling.lines(found)
         print_lines(told)
         sys.exit(found.exit_code)
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[Callable[[int], None]]:
+    """Yield what counts schemas in one line of a terminal, which is empty afterwards."""
+    counted = 0
+    shown = sys.stderr.isatty()
+
+    def more(schemas: int) -> None:
+        nonlocal counted
+        counted += schemas
+        if shown:
+            click.echo(f"\r{counted:,} schemas looked at", err=True, nl=False)
+
+    try:
+        yield more
+    finally:
+        if shown:
+            click.echo("\r\033[K", err=True, nl=False)
