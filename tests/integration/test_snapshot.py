@@ -368,3 +368,14 @@ async def test_python_files_come_along(fleet: Fleet) -> None:
     await new(fleet, "t_copied")
     rows = await fleet.fetch("TABLE t_copied.notes")
     assert rows == await fleet.fetch("TABLE t_replayed.notes") == [(1, "from python", True)]
+
+
+async def test_it_lies_beside_migrations_that_are_the_whole_folder(fleet: Fleet) -> None:
+    flat = Fleet(fleet.dsn, fleet.sql / "tenant")
+    (fleet.sql / "tenant/0002_more.up.sql").write_text("CREATE TABLE more ();")
+    (fleet.sql / "tenant/0001_notes.sql").rename(fleet.sql / "tenant/0001_notes.up.sql")
+    assert (await flat.asked("snapshot")).code == 0
+    assert (flat.sql / SNAPSHOT).exists()
+    assert (await flat.asked("snapshot", "--check")).code == 0
+    await new(flat, "t_copied")
+    assert "baseline" in str(await flat.fetch("SELECT kind FROM tenancy.migrations"))
