@@ -183,7 +183,11 @@ async def test_a_new_value_of_an_enum_is_told_to_be_tried_in_a_clone(behind: Fle
 
 
 async def test_it_waits_for_no_lock_for_long(behind: Fleet) -> None:
-    behind.write("tenant/0002_a.sql", "ALTER TABLE notes ADD COLUMN a int;")
+    behind.write(
+        "tenant/0002_a.sql",
+        "DO $$ BEGIN ASSERT current_setting('lock_timeout') = '500ms'; END $$;"
+        "ALTER TABLE notes ADD COLUMN a int;",
+    )
     async with behind.connection() as conn, conn.transaction():
         await conn.execute("SELECT * FROM t_acme.notes LIMIT 1")
         failure = (await _rehearsed(behind, How.ROLLED_BACK)).failure
@@ -296,7 +300,7 @@ async def test_a_failure_ends_the_command_with_3(behind: Fleet) -> None:
 
 
 async def test_a_tenant_under_migration_is_left_alone(behind: Fleet) -> None:
-    behind.write("tenant/0002_slow.sql", "SELECT pg_sleep(1.5);")
+    behind.write("tenant/0002_slow.sql", "CREATE TABLE tags (id int); SELECT pg_sleep(1.5);")
     run = asyncio.create_task(behind.up())
     await behind.until(
         "SELECT count(*) > 0 FROM pg_stat_activity "

@@ -168,6 +168,7 @@ def test_it_knows_what_the_migrator_does_anyway(sql: Path) -> None:
     concurrent = "-- migrate:up transaction:false\nCREATE INDEX CONCURRENTLY i ON notes (body);"
     _write(sql, "0002_add.sql", "ALTER TABLE notes ADD COLUMN a int;")
     _write(sql, "0003_index.sql", concurrent)
+    _write(sql, "0004_new.sql", "CREATE TABLE n (a bigint); CREATE INDEX n_a ON n (a);")
     assert _rules(sql) == []
 
 

@@ -107,7 +107,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             "SELECT code FROM shared.languages;",
             "COMMENT ON COLUMN notes.body IS 'public.notes';",
             "ALTER SEQUENCE s OWNED BY notes.id;",
-            f"CREATE FUNCTION f() {BODY.format('SELECT count(*) INTO NEW.total FROM tags;')}",
+            f"CREATE FUNCTION f() {BODY.format('SELECT count(*) INTO found.total FROM tags;')}",
             "INSERT INTO notes AS n VALUES (1) ON CONFLICT (id) DO UPDATE SET id = excluded.id;",
             "CREATE TRIGGER t AFTER UPDATE OF body ON notes FOR EACH ROW "
             "WHEN (old.body IS DISTINCT FROM new.body) EXECUTE FUNCTION f();",
@@ -164,6 +164,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             "WHERE n.nspname = current_schema();",
             "SELECT 1 FROM pg_roles WHERE rolname = 'reader';",
             "SELECT pg_tables FROM notes;",
+            "DO $$ BEGIN PERFORM CASE WHEN n.nspname = current_schema() THEN 1 ELSE 0 END "
+            "FROM pg_class c JOIN pg_namespace n ON true; END $$;",
+            "DO $$ BEGIN PERFORM 1 WHERE EXISTS "
+            "(SELECT 1 FROM pg_tables WHERE loop AND schemaname = current_schema()); END $$;",
         ],
     ),
     "shared-foreign-key": (
@@ -250,7 +254,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ],
         [
             "-- lint:ignore notification nobody listens\nNOTIFY changed;",
-            "NOTIFY changed; -- lint:ignore notification: nobody listens",
+            "NOTIFY changed; -- lint:ignore notification: nobody listens\nSELECT 1;",
             "-- lint:ignore-file notification nobody listens\nSELECT 1;\nNOTIFY changed;",
         ],
     ),

@@ -51,7 +51,7 @@ def _temporary(unit: Unit) -> Iterator[tuple[Piece, str]]:
 def _transaction_control(unit: Unit) -> Iterator[int]:
     """Find it where the migrator's reader does not look: in a block."""
     for piece in unit.running:
-        if unit.transactional and piece.place is Place.BLOCK and _ENDS.match(piece.words):
+        if unit.transactional and _ENDS.match(piece.words):
             yield piece.start
 
 
