@@ -297,8 +297,8 @@ MUTANTS = (
     # The migrator
     _one(
         "statement and ledger row apart",
-        ("migrate/upgrade/change.py", "            self.scope.check(*writes),",
-         '            "COMMIT", BEGIN, self.scope.check(*writes),'),
+        ("migrate/upgrade/change.py", "            self.scope.check(*self.written),",
+         '            "COMMIT", BEGIN, self.scope.check(*self.written),'),
         *(RACES, FAULTS, "-k", "kill_9 or looked_up or deferred_constraint or apply_once"),
     ),
     Mutant(
