@@ -94,6 +94,8 @@ MIGRATE = {
     "lint": 4,
     "fleet": 5,
     "origin": 5,
+    "upkeep": 5,
+    "rehearsal": 5,
     "__init__": 6,
     "commands": 7,
     "__main__": 8,

@@ -79,7 +79,9 @@ def _changed(migrations: tuple[Migration, ...], history: History) -> str:
         if history.applied.get(migration.version, migration.checksum) != migration.checksum
     ]
     if changed:
-        return f"{', '.join(changed)}: changed after it was applied; restore it"
+        return (
+            f"{', '.join(changed)}: changed after it was applied; restore it, or repair the ledger"
+        )
     base = history.baseline
     of_base = [one.digest for one in migrations if base and one.version == base.version]
     if base and of_base not in ([], [base.digest]):

@@ -45,6 +45,14 @@ def differences(here: Iterable[Object], there: Iterable[Object]) -> tuple[Differ
     return tuple(sorted(found, key=lambda one: (one.name, one.kind, one.aspect)))
 
 
+def shortened(difference: Difference) -> Difference:
+    """Return *difference* with values that fit into a line."""
+    if not difference.aspect:
+        return difference
+    values = _shown(difference.here, difference.there)
+    return Difference(difference.kind, difference.name, difference.aspect, *values)
+
+
 def _by_key(objects: Iterable[Object]) -> dict[_Key, Object]:
     return {one.key: one for one in objects}
 
