@@ -312,8 +312,8 @@ MUTANTS = (
     ),
     _one(
         "statement and ledger row apart, under kill -9",
-        ("migrate/upgrade/change.py", "            self.checked,",
-         '            "COMMIT", BEGIN, self.checked,'),
+        ("migrate/upgrade/change.py", "            self.checked,\n",
+         '            "COMMIT", BEGIN, self.checked,\n'),
         *(CHAOS, "-k", "killed_at_any_moment"),
     ),
     _one(

@@ -1,10 +1,9 @@
 """The command that compares the tenants' schemas: verify."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Self
 
 import click
 
@@ -51,7 +50,7 @@ def verify(  # noqa: PLR0913 - its options
     Example: python -m tenancy.migrate verify --against files
     """
     with exit_codes(debug=debug):
-        with _counted() as watch:
+        with _Counted() as watch:
             ask = partial(
                 migrate.verify,
                 tenants=tenants,
@@ -66,20 +65,23 @@ def verify(  # noqa: PLR0913 - its options
         sys.exit(found.exit_code)
 
 
-@contextlib.contextmanager
-def _counted() -> Iterator[Callable[[int], None]]:
-    """Yield what counts schemas in one line of a terminal, which is empty afterwards."""
-    counted = 0
-    shown = sys.stderr.isatty()
+class _Counted:
+    """What counts schemas in one line of a terminal, which is empty afterwards."""
 
-    def more(schemas: int) -> None:
-        nonlocal counted
-        counted += schemas
-        if shown:
-            click.echo(f"\r{counted:,} schemas looked at", err=True, nl=False)
+    def __init__(self) -> None:
+        self._schemas = 0
+        self._shown = sys.stderr.isatty()
 
-    try:
-        yield more
-    finally:
-        if shown:
-            click.echo("\r\033[K", err=True, nl=False)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._print("\r\033[K")
+
+    def __call__(self, more: int) -> None:
+        self._schemas += more
+        self._print(f"\r{self._schemas:,} schemas looked at")
+
+    def _print(self, line: str) -> None:
+        if self._shown:
+            click.echo(line, err=True, nl=False)
