@@ -21,10 +21,11 @@ from tenancy.__main__ import cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "sql" / "README.md").read_text()
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def _blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 async def test_the_fourteen_lines_serve_as_written(database: Database, tmp_path: Path) -> None:
@@ -107,7 +108,8 @@ async def test_the_walls_are_raised_as_the_security_paper_says(
 
 
 def _commands() -> list[str]:
-    lines = [line for block in _blocks("sh") for line in block.splitlines()]
+    blocks = _blocks("sh") + _blocks("sh", GUIDE)
+    lines = [line for block in blocks for line in block.splitlines()]
     return sorted({line for line in lines if line.startswith("python -m tenancy")})
 
 

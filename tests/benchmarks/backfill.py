@@ -1,4 +1,4 @@
-"""A backfill in one large tenant, against the same batches as SQL fed to psql. See README.md here."""
+"""A backfill in one large tenant, against the same batches as SQL fed to psql."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ from tenancy import Settings, migrate
 TABLE = """
     DROP TABLE IF EXISTS t_acme.words;
     CREATE TABLE t_acme.words (id bigint PRIMARY KEY, body text NOT NULL, slug text);
-    INSERT INTO t_acme.words SELECT n, 'Some Words About ' || n FROM generate_series(1, {rows}) AS n;
+    INSERT INTO t_acme.words SELECT n, 'Some Words on ' || n FROM generate_series(1, {rows}) AS n;
     VACUUM ANALYZE t_acme.words
 """
 SET = "UPDATE words SET slug = lower(replace(body, ' ', '-'))"

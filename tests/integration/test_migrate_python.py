@@ -143,7 +143,7 @@ async def test_a_savepoint_lets_a_statement_fail(two: Fleet) -> None:
 async def test_a_file_outside_of_transactions_commits_each_statement(two: Fleet) -> None:
     _write(
         two,
-        "await context.conn.execute('CREATE INDEX CONCURRENTLY IF NOT EXISTS one ON notes (body)')\n"
+        "await context.conn.execute('CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON notes (body)')\n"
         "async with context.conn.transaction():\n"
         "    await context.conn.execute('CREATE TABLE IF NOT EXISTS kept (id int)')\n"
         "if context.tenant == 'globex':\n"

@@ -116,10 +116,10 @@ class Fleet:
 
     # The command
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def start(self, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tenancy.migrate", *arguments),
-            env=environment(self.settings, COLUMNS="200"),
+            env=environment(self.settings, COLUMNS="200", **variables),
             cwd=self.sql,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The names of asyncpg's own that connection.py, holders.py and lent.py of tenancy/pool lean on."""
+"""The names of asyncpg's own that tenancy/pool and the migrator's lent.py lean on."""
 
 import asyncio
 import inspect
@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 from asyncpg import connresource, cursor, pool, prepared_stmt
+from asyncpg.connect_utils import _ClientConfiguration
 from asyncpg.connection import ServerCapabilities
 from asyncpg.pool import PoolConnectionHolder, PoolConnectionProxy, _PoolConnectionHolderQueue
 from asyncpg.transaction import Transaction
@@ -60,6 +61,14 @@ def test_the_state_that_is_set_exists() -> None:
     assert list(inspect.signature(Transaction.__init__).parameters)[1:] == [
         "connection", "isolation", "readonly", "deferrable",
     ]  # fmt: skip
+
+
+def test_the_migrator_can_give_a_connection_another_time_limit_and_a_transaction() -> None:
+    assert "command_timeout" in _ClientConfiguration._fields
+    source = inspect.getsource(asyncpg.Connection.__init__)
+    assert "self._config = config" in source
+    assert "self._top_xact = None" in source
+    assert "if con._top_xact is None:" in inspect.getsource(inspect.unwrap(Transaction.start))
 
 
 def test_a_text_without_arguments_can_go_by_the_extended_protocol() -> None:

@@ -12,6 +12,7 @@ class Brake:
         interrupted: the caller asked for it.
         reason: why the rule for failures did; empty: it did not.
         error: that made going on impossible.
+        pulled: set where no more schemas are begun; a backfill then ends between two batches.
         hurry: set where those under way have only a grace left.
     """
 
@@ -20,7 +21,7 @@ class Brake:
         self.error: Exception | None = None
         self.hurry = asyncio.Event()
         self._stop = stop or asyncio.Event()
-        self._pulled = asyncio.Event()
+        self.pulled = asyncio.Event()
 
     @property
     def interrupted(self) -> bool:
@@ -30,24 +31,24 @@ class Brake:
     @property
     def on(self) -> bool:
         """Whether no more schemas are begun."""
-        return self._pulled.is_set() or self._stop.is_set()
+        return self.pulled.is_set() or self._stop.is_set()
 
     def stop(self, reason: str) -> None:
         """Begin no more; those under way go on to their end."""
         self.reason = self.reason or reason
-        self._pulled.set()
+        self.pulled.set()
 
     def fail(self, error: Exception) -> None:
         """Begin no more because of *error*; those under way have the grace."""
         self.error = self.error or error
-        self._pulled.set()
+        self.pulled.set()
         self.hurry.set()
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but not beyond the moment from which no more schemas are begun."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._pulled.wait()
+                await self.pulled.wait()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -55,7 +56,7 @@ class Brake:
 
         async def follow() -> None:
             await self._stop.wait()
-            self._pulled.set()
+            self.pulled.set()
             self.hurry.set()
 
         follower = asyncio.create_task(follow())

@@ -56,7 +56,7 @@ class Context:
         """What brings up one schema of this run."""
         self.shapes.one_in = self.options.shapes_one_in
         shared = self.settings.shared_schema
-        return Upgrader(self.files, shared, self.run_id, self.tally, self.shapes)
+        return Upgrader(self.files, shared, self.run_id, self.tally, self.brake.pulled, self.shapes)
 
     async def survey(self) -> Survey:
         """Return what is behind, of tenants that are there.

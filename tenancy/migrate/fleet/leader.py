@@ -21,6 +21,7 @@ from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Step, Survey
 from tenancy.migrate.plan.survey import refuse_changed
 from tenancy.migrate.report.outcomes import Ending, Outcome, Report, Result
+from tenancy.migrate.upgrade import modules
 from tenancy.migrate.upgrade.catalog import make_catalog, make_shared
 from tenancy.migrate.upgrade.session import Session
 
@@ -43,6 +44,7 @@ class Leader:
         """
         started = monotonic()
         refuse_changed(found)
+        modules.require(one for step in found.steps for one in step.position.pending)
         await self._make_schemas(found)
         await self._stage(Stage.CATALOG)  # the ledger of a run needs it
         if self.context.tally.faulty or self.context.brake.on:

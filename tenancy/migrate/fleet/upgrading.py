@@ -1,5 +1,6 @@
 """One schema's part in a run: what came of it."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -15,6 +16,7 @@ from tenancy.migrate.plan.steps import Step
 from tenancy.migrate.report.events import Begun
 from tenancy.migrate.report.outcomes import Outcome, Result
 from tenancy.migrate.upgrade import lock
+from tenancy.migrate.upgrade.batches import BackfillStoppedError
 from tenancy.migrate.upgrade.lock import LockHeldError
 from tenancy.migrate.upgrade.runner import Upgrade
 from tenancy.migrate.upgrade.script import MigrationFailedError, NeedsDecisionError
@@ -29,12 +31,13 @@ class Upgrader:
     shared: str
     run_id: UUID | None
     tally: Tally
+    stop: asyncio.Event
     shapes: Shapes
 
     async def upgraded(
         self, session: Session, step: Step, until: str | None = None
     ) -> Result | None:
-        """Return what came of the schema of *step*; None: another runner is at it.
+        """Return what came of the schema of *step*; None: it is another runner's, or is left.
 
         Nothing after the version *until* is applied.
         """
@@ -50,6 +53,7 @@ class Upgrader:
             shared=self.shared,
             until=until,
             watch=self.tally.tell,
+            stop=self.stop,
         )
         failure: Failure | None = None
         shape = ""
@@ -60,6 +64,10 @@ class Upgrader:
                 shape = await session.query(
                     lambda conn: self.shapes.look(conn, schema, upgrade.applied[-1])
                 )
+        except BackfillStoppedError:
+            if not upgrade.applied:
+                return None
+            outcome, reason = Outcome.APPLIED, ""
         except LockHeldError as error:
             if await self._ours(session, schema):
                 return None

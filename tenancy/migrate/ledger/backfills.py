@@ -6,7 +6,6 @@ where its row says so. Every name is qualified: these run under a schema's path.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import asyncpg
 
@@ -21,8 +20,8 @@ class BackfillMovedError(MigrationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Backfill:
-    """One loop of one file in one schema.
+class Mark:
+    """How far one loop of one file has come in one schema.
 
     Attributes:
         name: tells it from other loops of the file.
@@ -38,33 +37,9 @@ class Backfill:
     finished: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a backfill has come that has not ended.
-
-    Attributes:
-        tenant: slug; None: the schema is no tenant's.
-        done: rows.
-        total: rows, estimated; None: unknown.
-        at: when its last batch was committed.
-    """
-
-    schema: str
-    tenant: str | None
-    version: str
-    name: str
-    done: int
-    total: int | None
-    at: datetime
-
-    def __str__(self) -> str:
-        of = f" of about {max(self.total, self.done):,}" if self.total is not None else ""
-        return f"backfill {self.version} {self.name}: {self.done:,}{of}"
-
-
 async def begin(
     conn: asyncpg.Connection, schema: SchemaRef, version: str, name: str, columns: Sequence[str]
-) -> Backfill:
+) -> Mark:
     """Return the backfill *name*, begun now or by an earlier run.
 
     Args:
@@ -94,19 +69,17 @@ async def begin(
             f"the backfill {name} went along {', '.join(row['columns'])} before, and now along "
             f"{', '.join(columns)}: give it another name, and it begins at the beginning"
         )
-    return Backfill(
-        schema, version, name, row["cursor"], row["done"], row["total"], row["finished"]
-    )
+    return Mark(schema, version, name, row["cursor"], row["done"], row["total"], row["finished"])
 
 
 async def move(
-    conn: asyncpg.Connection, backfill: Backfill, key: Sequence[object], types: str, rows: int
+    conn: asyncpg.Connection, mark: Mark, key: Sequence[object], types: str, rows: int
 ) -> str:
-    """Move *backfill* on to *key* by *rows*, in the transaction of the batch; return the cursor.
+    """Move *mark* on to *key* by *rows*, in the transaction of the batch; return the cursor.
 
     Args:
         conn: in that transaction.
-        backfill: where it stood before.
+        mark: where it stood before.
         key: the last one of the batch.
         types: an SQL list of parameters from $7 on, each cast to its column's type.
         rows: of the batch.
@@ -118,30 +91,30 @@ async def move(
         f"UPDATE tenancy.backfills SET cursor = jsonb_build_array({types}), "
         "done = $5, total = $6, updated_at = clock_timestamp() "
         f"WHERE {_WHERE_IT_STOOD} RETURNING cursor::text",
-        *_where(backfill),
-        backfill.done + rows,
-        backfill.total,
+        *_where(mark),
+        mark.done + rows,
+        mark.total,
         *key,
     )
     if cursor is None:
-        raise BackfillMovedError(_MOVED.format(backfill.name))
+        raise BackfillMovedError(_MOVED.format(mark.name))
     return cursor
 
 
-async def finish(conn: asyncpg.Connection, backfill: Backfill) -> None:
-    """Note that *backfill* has come to its end.
+async def finish(conn: asyncpg.Connection, mark: Mark) -> None:
+    """Note that *mark* has come to its end.
 
     Raises:
-        BackfillMovedError: it does not stand where *backfill* says.
+        BackfillMovedError: it does not stand where *mark* says.
     """
     found = await conn.fetchval(
         "UPDATE tenancy.backfills SET total = done, "
         "finished_at = clock_timestamp(), updated_at = clock_timestamp() "
         f"WHERE {_WHERE_IT_STOOD} RETURNING true",
-        *_where(backfill),
+        *_where(mark),
     )
     if found is None:
-        raise BackfillMovedError(_MOVED.format(backfill.name))
+        raise BackfillMovedError(_MOVED.format(mark.name))
 
 
 async def forget(conn: asyncpg.Connection, schema: SchemaRef, version: str) -> None:
@@ -155,18 +128,6 @@ async def forget(conn: asyncpg.Connection, schema: SchemaRef, version: str) -> N
     )
 
 
-async def progress(conn: asyncpg.Connection) -> list[Progress]:
-    """Return every backfill of the fleet that has begun and not ended, in one query."""
-    rows = await conn.fetch(
-        "SELECT n.nspname::text AS schema, t.slug AS tenant, b.version, b.name, b.done, b.total, "
-        "b.updated_at AS at FROM tenancy.backfills AS b "
-        "JOIN pg_catalog.pg_namespace AS n ON n.oid = b.schema_oid "
-        "LEFT JOIN tenancy.tenants AS t ON t.schema_name = n.nspname "
-        "WHERE b.finished_at IS NULL ORDER BY t.slug, b.version, b.name"
-    )
-    return [Progress(**row) for row in rows]
-
-
 # The cursor too: a session that has lost its lock without knowing does nothing a second time.
 _WHERE_IT_STOOD = (
     "schema_oid = $1 AND version = $2 "
@@ -176,5 +137,5 @@ _WHERE_IT_STOOD = (
 _MOVED = "the backfill {} does not stand where this run left it: somebody else is at it"
 
 
-def _where(backfill: Backfill) -> tuple[object, ...]:
-    return backfill.schema.oid, backfill.version, backfill.name, backfill.cursor
+def _where(mark: Mark) -> tuple[object, ...]:
+    return mark.schema.oid, mark.version, mark.name, mark.cursor

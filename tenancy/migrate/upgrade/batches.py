@@ -13,7 +13,7 @@ import asyncpg
 from tenancy.errors import MigrationError
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import backfills
-from tenancy.migrate.ledger.backfills import Backfill
+from tenancy.migrate.ledger.backfills import Mark
 from tenancy.migrate.report.events import Backfilling, Event
 from tenancy.migrate.upgrade import keyset as keysets
 from tenancy.migrate.upgrade.keyset import Keyset
@@ -152,11 +152,11 @@ class Batches:
         self._pace = pace
         self._size = pace.first
         self._keyset: Keyset | None = None
-        self._backfill = Backfill(work.scope.schema, work.migration.version, name)
+        self._mark = Mark(work.scope.schema, work.migration.version, name)
         self._after: tuple[object, ...] = ()
         self._transaction: Any = None
         self._began = 0.0
-        self._next: Backfill | None = None  # where it will stand after the batch under way
+        self._next: Mark | None = None  # where it will stand after the batch under way
 
     @property
     def is_open(self) -> bool:
@@ -166,7 +166,7 @@ class Batches:
     @property
     def done(self) -> int:
         """Rows that are done and committed, in all runs."""
-        return self._backfill.done
+        return self._mark.done
 
     def __aiter__(self) -> Self:
         if self._keyset is not None:
@@ -202,7 +202,7 @@ class Batches:
             begun = replace(begun, total=total)
         if begun.cursor is not None:
             self._after = tuple(await work.conn.fetchrow(found.read(), begun.cursor))
-        self._backfill, self.is_done = begun, begun.finished
+        self._mark, self.is_done = begun, begun.finished
 
     def _refuse_inside(self) -> None:
         if (other := self._work.open) is not None:
@@ -229,9 +229,9 @@ class Batches:
             return None
         last = tuple(column[-1] for column in columns)
         rows = len(columns[0])
-        moved = replace(self._backfill, done=self._backfill.done + rows)
+        moved = replace(self._mark, done=self._mark.done + rows)
         if not work.inline:
-            cursor = await backfills.move(work.conn, self._backfill, last, way.parameters(7), rows)
+            cursor = await backfills.move(work.conn, self._mark, last, way.parameters(7), rows)
             moved = replace(moved, cursor=cursor)
         self._next, self._after = moved, last
         return Batch(work.lent, columns)
@@ -244,14 +244,14 @@ class Batches:
         for statement in self.scope.local(work.migration.directives):
             await work.conn.execute(statement)
 
-    async def _end_batch(self, moved: Backfill) -> None:
+    async def _end_batch(self, moved: Mark) -> None:
         work = self._work
         if work.inline:
-            self._backfill, self._next = moved, None
+            self._mark, self._next = moved, None
             return
         await work.conn.execute(self.scope.check())
         await self._transaction.commit()
-        self._backfill, self._next = moved, None
+        self._mark, self._next = moved, None
         work.watch(
             Backfilling(
                 work.scope.schema.name,
@@ -264,7 +264,7 @@ class Batches:
 
     async def _finish(self) -> None:
         if not self._work.inline:
-            await backfills.finish(self._work.conn, self._backfill)
+            await backfills.finish(self._work.conn, self._mark)
             await self._transaction.commit()
 
     async def _rest(self, took_seconds: float) -> None:
