@@ -53,6 +53,7 @@ async def adopt(settings: Settings, schema: str, wish: Wish) -> Profile:
         MigrationRefusedError: it cannot be a tenant's, is not what the files make, or is somebody
             else's; says what to do.
         InvalidSlugError, SlugTakenError, InvalidDomainError, DomainTakenError: as for a new one.
+        UnknownVersionError: no file has that version.
         LockHeldError: somebody migrates it.
         MigrationError, DatabaseSetupError: a file fails; the login lacks a right.
     """
@@ -100,7 +101,7 @@ async def _ready(
     """Yield who makes tenants, and the files that the new one has already."""
     identifiers.slug(wish.slug)
     files = migrate.load(settings)
-    migrations = inherited.up_to(files.tenant, wish.at)
+    migrations = files.until(wish.at).tenant
     async with provision.administrator(settings) as admin:
         await migrate.refuse_unless_current(admin.connection, settings, files)
         admin.custom_domains(wish.domains)

@@ -28,6 +28,7 @@ class Exit(IntEnum):
     LEAK = 7
     STOPPED = 7  # a migration, by its rule for failures
     UNCHECKED = 8
+    LINT = 8  # of files that are linted
     LOCKED = 75  # EX_TEMPFAIL, sysexits.h
 
 

@@ -20,6 +20,8 @@ from tenancy.errors import (
 )
 from tenancy.fairness import limits
 from tenancy.identifiers import quoted
+from tenancy.migrate import Files
+from tenancy.migrate.upgrade.script import MigrationFailedError
 from tenancy.pool.connect import connect
 from tenancy.rights import Rights
 from tenancy.settings import Settings
@@ -29,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 # Its name, and the server's birthday: alike only if both connections are in the same one.
 _WHICH_DATABASE = "SELECT pg_catalog.concat(current_database(), ' ', pg_postmaster_start_time())"
+
+_UNSAFE_ENUM_VALUE = "55P04"  # used in the transaction that has added it
 
 _PROFILE = """
     SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, c.version,
@@ -118,7 +122,9 @@ class Administrator:
     async def create(self, slug: str, domains: Sequence[str] = ()) -> Profile:
         """Make a tenant: registry row, domains, role, schema, grants and all its tables.
 
-        In one transaction: where anything fails, the database is as it was.
+        In one transaction: where anything fails, the database is as it was. Before PostgreSQL 17
+        files that use a value which one of them adds to an enum cannot be in one transaction; then
+        the schema is built first, and becomes a tenant's in one.
 
         Args:
             slug: the sub-domain; see `identifiers.slug`.
@@ -136,14 +142,14 @@ class Administrator:
         files = migrate.load(self.settings)
         if not files.tenant:
             _log.warning("the tenant has no tables: no file is in tenant/ of TENANCY_SQL_DIR")
+        await migrate.refuse_unless_current(self._conn, self.settings, files)
         try:
-            async with self._conn.transaction():
-                await migrate.refuse_unless_current(self._conn, self.settings, files)
-                await self.rights.open_catalog()
-                schema = identifiers.schema_name(slug)
-                await self.register(slug, schema, names)
-                await self.make_schema(schema)
-                await migrate.apply_all(self._conn, self.settings, schema, files.tenant)
+            try:
+                await self._create(slug, names, files)
+            except MigrationFailedError as error:
+                if error.failure.sqlstate != _UNSAFE_ENUM_VALUE:
+                    raise
+                await self._create_apart(slug, names, files)
         except asyncpg.InsufficientPrivilegeError as error:
             raise self.rights.lacking() from error
         return await self.show(slug)
@@ -278,6 +284,25 @@ class Administrator:
             InvalidDomainError: one cannot be a tenant's.
         """
         return tuple(dict.fromkeys(map(self._custom_domain, names)))
+
+    async def _create(self, slug: str, domains: Sequence[str], files: Files) -> None:
+        async with self._conn.transaction():
+            await self.rights.open_catalog()
+            schema = identifiers.schema_name(slug)
+            await self.register(slug, schema, domains)
+            await self.make_schema(schema)
+            await migrate.apply_all(self._conn, self.settings, schema, files.tenant)
+
+    async def _create_apart(self, slug: str, domains: Sequence[str], files: Files) -> None:
+        name = identifiers.schema_name(slug)
+        async with (
+            migrate.built(self.settings, name, files.tenant) as schema,
+            self._conn.transaction(),
+        ):
+            await self.register(slug, name, domains)
+            await self.rights.open_schema(name)
+            await self.rights.open_tables(name)
+            await migrate.keep(self._conn, schema)
 
     def _custom_domain(self, text: str) -> str:
         name = identifiers.domain(text)

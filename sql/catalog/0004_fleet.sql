@@ -93,3 +93,56 @@ CREATE TRIGGER notify_update AFTER UPDATE ON tenancy.checkpoints
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT
     WHEN (pg_catalog.current_setting('tenancy.tells', true) IS DISTINCT FROM 'later')
     EXECUTE FUNCTION tenancy.notify_changes();
+
+-- What every file of every schema asks and writes: functions, for their plans, which are kept from
+-- one schema to the next because the path in them is always the same.
+
+CREATE FUNCTION tenancy.facts(first boolean, of_schema oid, named text) RETURNS json
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    facts json;
+BEGIN
+    SELECT json_build_array(first, c.digest, t.id, t.slug, current_user,
+                            obj_description(of_schema, 'pg_namespace'))
+    INTO facts
+    FROM (VALUES (1)) AS one
+    LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = of_schema
+    LEFT JOIN tenancy.tenants AS t ON t.schema_name = named;
+    RETURN facts;
+END
+$$;
+
+-- Moves a checkpoint and notes how long the file took; false: it did not stand where it should.
+CREATE FUNCTION tenancy.advance(
+    of_schema oid, named text, of_stage text, file text, in_steps boolean,
+    digest_before text, digest_after text, newest text
+) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    begun timestamptz;
+BEGIN
+    IF digest_before = '' THEN
+        INSERT INTO tenancy.checkpoints (schema_oid, schema_name, stage, version, digest)
+        VALUES (of_schema, named, of_stage, newest, digest_after) ON CONFLICT DO NOTHING;
+    ELSE
+        UPDATE tenancy.checkpoints
+        SET schema_name = named, stage = of_stage, version = newest, digest = digest_after,
+            fingerprint = NULL, updated_at = clock_timestamp()
+        WHERE schema_oid = of_schema AND digest = digest_before;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF in_steps THEN
+        SELECT min(started_at) INTO begun FROM tenancy.steps
+        WHERE schema_oid = of_schema AND version = file;
+    END IF;
+    UPDATE tenancy.migrations
+    SET milliseconds = LEAST(2147483647, 1000 * EXTRACT(
+            epoch FROM clock_timestamp() - LEAST(applied_at, begun)))
+    WHERE schema_oid = of_schema AND version = file;
+    RETURN FOUND;
+END
+$$;
+
+REVOKE ALL ON FUNCTION tenancy.facts(boolean, oid, text),
+    tenancy.advance(oid, text, text, text, boolean, text, text, text) FROM PUBLIC;

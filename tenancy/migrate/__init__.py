@@ -3,8 +3,11 @@
 ``python -m tenancy.migrate`` is its command; these are its functions.
 """
 
+import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
@@ -14,10 +17,12 @@ from tenancy.migrate.files.folder import load_all as load
 from tenancy.migrate.files.folder import packaged_sql_folder, sql_folder
 from tenancy.migrate.files.model import Files, Migration, Stage
 from tenancy.migrate.fleet.look import plan, status
+from tenancy.migrate.fleet.mending import Reversed, down, resolve
 from tenancy.migrate.fleet.options import Options
 from tenancy.migrate.fleet.run import resume
 from tenancy.migrate.fleet.run import up as migrate
 from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.origin import snapshot as snapshots
 from tenancy.migrate.plan import survey as surveys
 from tenancy.migrate.plan.chain import Verdict
@@ -29,35 +34,73 @@ from tenancy.migrate.upgrade import fresh
 from tenancy.migrate.upgrade.batches import Batch
 from tenancy.migrate.upgrade.lock import RunLockHeldError
 from tenancy.migrate.upgrade.python import Context
+from tenancy.migrate.upgrade.scratch import keep, scratch
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
+
+if TYPE_CHECKING:
+    from tenancy.migrate.upkeep.baseline import Baselined, baseline
+    from tenancy.migrate.upkeep.mending import Wanted
+    from tenancy.migrate.upkeep.repair import Repairs, repairs
+    from tenancy.migrate.upkeep.verdicts import Verification
+    from tenancy.migrate.upkeep.verify import verify
 
 _log = logging.getLogger(__name__)
 
 __all__ = [
+    "Baselined",
     "Batch",
     "Context",
     "Files",
     "Migration",
     "Options",
     "Outcome",
+    "Repairs",
     "Report",
     "Result",
+    "Reversed",
     "RunLockHeldError",
     "Snapshot",
     "Stage",
     "Survey",
+    "Verification",
+    "Wanted",
     "apply_all",
+    "baseline",
+    "built",
+    "down",
+    "keep",
     "load",
     "migrate",
     "packaged_sql_folder",
     "plan",
     "refuse_unless_current",
+    "repairs",
+    "resolve",
     "resume",
     "snapshot",
     "stages_behind",
     "status",
+    "verify",
 ]
+
+
+# Imported when they are asked for: a run that finds nothing pending has no need of them.
+_UPKEEP = {
+    "Baselined": "baseline",
+    "Repairs": "repair",
+    "Verification": "verdicts",
+    "Wanted": "mending",
+    "baseline": "baseline",
+    "repairs": "repair",
+    "verify": "verify",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _UPKEEP:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.upkeep.{_UPKEEP[name]}"), name)
 
 
 async def stages_behind(
@@ -115,6 +158,29 @@ async def apply_all(
         shared=settings.shared_schema,
         snapshot=await _fitting(conn, settings, tuple(migrations)),
     )
+
+
+@asynccontextmanager
+async def built(
+    settings: Settings, schema: str, migrations: Sequence[Migration]
+) -> AsyncIterator[SchemaRef]:
+    """Yield the new schema *schema*, to which *migrations* were applied in a transaction each.
+
+    For files that cannot all be in one. At the end of the block it is dropped, unless that has
+    made it a tenant's and said `keep`; where the process is killed, the next who builds one does.
+
+    Raises:
+        MigrationError: a file failed, with its place and SQLSTATE.
+        MigrationFileError: the snapshot was edited.
+    """
+    async with Session(settings) as session, scratch(session, schema) as found:
+        conn = await session.connection()
+        await fresh.fill_apart(
+            *(session, found, tuple(migrations)),
+            shared=settings.shared_schema,
+            snapshot=await _fitting(conn, settings, tuple(migrations)),
+        )
+        yield found
 
 
 async def snapshot(

@@ -11,10 +11,17 @@ COMMANDS = {
     "resume": "up",
     "plan": "look",
     "status": "look",
+    "verify": "verify",
+    "baseline": "baseline",
+    "repair": "repair",
     "unlock": "unlock",
+    "resolve": "mend",
+    "down": "mend",
     "new": "new",
     "snapshot": "snapshot",
     "adopt": "adopt",
+    "lint": "lint",
+    "rehearse": "rehearse",
 }
 
 
@@ -47,8 +54,8 @@ def migrate_group() -> None:
     \b
     Exit codes: 0 all at the target, 1 a fault of the migrator, 2 usage or settings,
     3 some tenants failed, 4 the database cannot be reached or used, 5 pending (plan --check),
-    6 refused, 7 stopped by the rule for failures, 75 another run holds the lock, 130 and 143
-    interrupted.
+    6 refused, 7 stopped by the rule for failures, 8 lint found errors,
+    75 another run holds the lock, 130 and 143 interrupted.
     """  # noqa: D301 - click keeps the lines after the character itself
 
 

@@ -2,7 +2,7 @@
 
 What is in each schema is compared, file by file, with what the ledger says, after each kill.
 
-Short form: 3 rounds with 12 tenants and 12 files. Long form (--long): 100 with 200 and 30, and 50
+Short form: 3 rounds with 12 tenants and 13 files. Long form (--long): 100 with 200 and 30, and 50
 races of two runs.
 """
 
@@ -27,8 +27,8 @@ from tenancy import embedded, migrate
 
 pytestmark = pytest.mark.timeout(6 * 3600)
 
-SHORT = ordeal(12, {})
-LONG = ordeal(30, {})
+SHORT = ordeal(13, {4: "index", 7: "backfill", 9: "value", 12: "vacuum"})
+LONG = ordeal(30, {6: "backfill", 10: "index", 18: "value", 21: "backfill", 27: "vacuum"})
 OWN_SERVER = "TENANCY_TEST_DATABASE_URL" not in os.environ
 
 
@@ -100,7 +100,7 @@ async def test_killed_at_any_moment_nothing_is_half_applied_and_nothing_twice(
     assert not sums["told twice"]
 
 
-@pytest.mark.parametrize("options", [()], ids=["alone"])
+@pytest.mark.parametrize("options", [(), ("--join",)], ids=["alone", "joined"])
 async def test_two_runs_started_together_apply_each_file_once(
     field: Field, seed: int, long: bool, options: tuple[str, ...]
 ) -> None:

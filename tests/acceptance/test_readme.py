@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import click
 import pytest
 from pydantic import SecretStr
 from support.databases import PASSWORD, Database, at
@@ -20,10 +21,11 @@ from tenancy.__main__ import cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "sql" / "README.md").read_text()
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def _blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 async def test_the_fourteen_lines_serve_as_written(database: Database, tmp_path: Path) -> None:
@@ -106,8 +108,13 @@ async def test_the_walls_are_raised_as_the_security_paper_says(
 
 
 def _commands() -> list[str]:
-    lines = [line for block in _blocks("sh") for line in block.splitlines()]
+    blocks = _blocks("sh") + _blocks("sh", GUIDE)
+    lines = [line for block in blocks for line in block.splitlines()]
     return sorted({line for line in lines if line.startswith("python -m tenancy")})
+
+
+def _command(node: click.Command, name: str) -> click.Command | None:
+    return node.get_command(click.Context(node), name) if isinstance(node, click.Group) else None
 
 
 @pytest.mark.parametrize("command", _commands())
@@ -121,8 +128,9 @@ async def test_a_command_of_the_readme_is_one_of_the_command_line(command: str) 
         words[:1] = ["tenancy", "migrate"]
     node: Any = cli
     rest = words[1:]
-    while rest and hasattr(node, "commands") and rest[0] in node.commands:
-        node = node.commands[rest.pop(0)]
+    while rest and (found := _command(node, rest[0])):
+        node = found
+        del rest[0]
     options = {option for parameter in node.params for option in parameter.opts}
     assert rest or not hasattr(node, "commands") or node.name == "migrate", "a command is missing"
     if rest and hasattr(node, "commands"):

@@ -1,4 +1,4 @@
-"""ROLLOUT: the fleet is migrated while it is served, and no request fails.
+"""ROLLOUT: the fleet is migrated while it is served, and no request fails; kill -9 included.
 
 Short form: 30 tenants. Long form (--long): 500. The times are printed, not tested.
 """
@@ -35,6 +35,7 @@ async def test_no_request_fails_while_the_fleet_is_migrated(
         lambda port: Traffic(port, slugs, 100, seed),
         20 if long else 3,
         *("--parallel", "2"),
+        killed_at=tenants * 2,  # of five files each
     )
     assert rollout.result.code == 0, rollout.result
     found = [body for body in await bodies(blank, *slugs) if body.partition(":")[2].isdigit()]

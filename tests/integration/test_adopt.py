@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from support.databases import Database, Logins, at, drop_database, make_database, superuser
-from support.fleets import Fleet
+from support.fleets import NOTES, Fleet, kill
 from support.odd_sql import FILES
 
 from tenancy import provision
@@ -116,3 +116,128 @@ async def test_another_database_becomes_a_tenant(
     odd.write("tenant/0005_next.sql", "ALTER TABLE notes ADD pinned boolean;")
     assert (await odd.up()).exit_code() == 0
     assert await odd.versions() == {"acme": "0005"}
+
+
+FROM_OLD = ("adopt", "--from-url-env", "OLD_URL", "--slug", "acme", "--at", "0003")
+LEFT = """
+    SELECT count(*) FROM (
+        SELECT slug FROM tenancy.tenants
+        UNION ALL SELECT nspname FROM pg_namespace WHERE nspname SIMILAR TO '(t|%scratch)\\_%'
+        UNION ALL SELECT schema_name FROM tenancy.migrations WHERE stage = 'tenant'
+    ) AS left_behind
+"""
+
+
+async def test_a_structure_of_its_own_is_refused_and_named(odd: Fleet, old: Database) -> None:
+    async with superuser(old.superuser_url) as conn:
+        await conn.execute(
+            "ALTER TABLE public.notes ADD extra int; CREATE TABLE public.mine (n int PRIMARY KEY); "
+            "DROP TRIGGER loud ON public.notes"
+        )
+    result = await odd.asked(*FROM_OLD, OLD_URL=old.superuser_url)
+    assert result.code == 6
+    assert all(name in result.err for name in ("notes.extra", "table mine", "loud")), result.err
+    result = await odd.asked(*FROM_OLD, "--unproven", OLD_URL=old.superuser_url)
+    assert (result.code, "mine, notes.extra" in result.err) == (6, True)
+    assert await odd.fetch(LEFT) == [(0,)]
+    async with superuser(old.superuser_url) as conn:
+        await conn.execute("ALTER TABLE public.notes DROP extra")
+    options = ("--unproven", "--without", "mine")
+    result = await odd.asked(*FROM_OLD, *options, OLD_URL=old.superuser_url)
+    assert result.code == 0, result.err
+
+
+async def test_rows_that_break_a_constraint_leave_nothing(odd: Fleet, old: Database) -> None:
+    async with superuser(old.superuser_url) as conn:
+        await conn.execute(
+            "ALTER TABLE public.notes DISABLE TRIGGER ALL; "
+            "INSERT INTO public.notes (id, body, parent) VALUES (7, 'orphan', 999)"
+        )
+    result = await odd.asked(*FROM_OLD, "--unproven", OLD_URL=old.superuser_url)
+    assert (result.code, "notes_parent_fkey" in result.err) == (6, True)
+    assert "999" not in result.err
+    assert await odd.fetch(LEFT) == [(0,)]
+
+
+async def test_killed_in_the_middle_it_leaves_nothing_and_can_be_run_again(
+    odd: Fleet, old: Database, root: asyncpg.Connection
+) -> None:
+    env = {"OLD_URL": old.superuser_url}
+    async with superuser(old.superuser_url) as conn, conn.transaction():
+        await conn.execute("LOCK TABLE public.parts_1")  # the last one that is copied
+        process = await odd.start(*FROM_OLD, "--unproven", **env)
+        await odd.until(
+            "SELECT count(*) > 0 FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database "
+            f"WHERE d.datname = '{old.name}' AND NOT l.granted"
+        )
+        await kill(process)
+    await odd.until(
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name IN ('tenancy admin', 'tenancy migrate')"
+    )
+    result = await odd.asked(*FROM_OLD, **env)
+    assert result.code == 0, result.err
+    schema = (await odd.fetch("SELECT schema_name FROM tenancy.tenants"))[0][0]
+    assert await content(root, str(schema)) == EXPECTED
+    assert await odd.fetch("SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%scratch%'") == [
+        (0,)
+    ]
+
+
+async def test_a_schema_is_proved_too(odd: Fleet) -> None:
+    async with odd.connection() as conn:
+        await conn.execute("CREATE SCHEMA customer_b; CREATE TABLE customer_b.notes (id int)")
+    arguments = ("adopt", "--schema", "customer_b", "--slug", "acme", "--at", "0003")
+    result = await odd.asked(*arguments)
+    assert (result.code, "table parts: missing here" in result.err) == (6, True)
+    assert await odd.fetch(LEFT) == [(0,)]
+    result = await odd.asked(*arguments, "--unproven", "--json")
+    assert (result.code, '"version": "0003"' in result.out) == (0, True)
+
+
+async def test_a_name_of_ours_is_kept_and_another_is_not_where_a_function_knows_it(
+    fleet: Fleet,
+) -> None:
+    fleet.write("tenant/0002_f.sql", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';")
+    body = "AS 'SELECT count(*)::int FROM {0}.notes'"
+    async with fleet.connection() as conn:
+        for name in ("customer_c", "t_kept"):
+            await conn.execute(
+                f"CREATE SCHEMA {name}; SET search_path = {name}; {NOTES} "
+                f"CREATE FUNCTION f() RETURNS int LANGUAGE sql {body.format(name)}; "
+                f"CREATE FUNCTION g() RETURNS int LANGUAGE sql SET search_path = {name} "
+                "AS 'SELECT 1'"
+            )
+    options = ("--at", "0002", "--unproven")
+    result = await fleet.asked("adopt", "--schema", "customer_c", "--slug", "acme", *options)
+    assert (result.code, "f(), customer_c.g()" in result.err) == (6, True)
+    result = await fleet.asked("adopt", "--schema", "t_kept", "--slug", "globex", *options)
+    assert (result.code, "schema t_kept" in result.out) == (0, True)
+    result = await fleet.asked("adopt", "--schema", "t_kept", "--slug", "other", *options)
+    assert (result.code, "is a tenant's already" in result.err) == (6, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--schema", "absent", "--slug", "acme", "--at", "0001"), 6, "no schema 'absent'"),
+        (("--schema", "tenancy", "--slug", "acme", "--at", "0001"), 6, "can be no tenant's"),
+        (("--schema", "public", "--slug", "acme", "--at", "0009"), 2, "0009"),
+        (("--schema", "public", "--slug", "WWW", "--at", "0001"), 2, "cannot be a slug"),
+        (("--slug", "acme", "--at", "0001"), 2, "give one of --schema"),
+        (("--from-url-env", "UNSET", "--slug", "acme", "--at", "0001"), 2, "UNSET is not set"),
+    ],
+)
+async def test_what_cannot_be_adopted_is_said(
+    fleet: Fleet, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    result = await fleet.asked("adopt", *arguments)
+    assert (result.code, words in result.err) == (code, True), result.err
+
+
+async def test_the_other_address_is_called_by_where_it_came_from(fleet: Fleet) -> None:
+    file = fleet.sql / "old.url"
+    file.write_text("postgresql://reader:hidden@127.0.0.1:1/old\n")
+    options = ("--slug", "acme", "--at", "0001")
+    result = await fleet.asked("adopt", "--from-url-file", str(file), *options)
+    assert (result.code, "old.url" in result.err, "hidden" in result.err) == (4, True, False)

@@ -227,7 +227,7 @@ def test_a_fault_of_the_migrator_is_one_line_and_with_debug_a_traceback(
 def test_every_option_has_a_word_of_help(command: str) -> None:
     done = CliRunner().invoke(migrate_group, [command, "--help"])
     assert done.exit_code == 0
-    assert "Example: " in done.output
+    assert "Example" in done.output
     found = migrate_group.get_command(click.Context(migrate_group), command)
     assert found is not None
     options = [one for one in found.params if isinstance(one, click.Option)]

@@ -6,7 +6,7 @@ import re
 import signal
 
 import pytest
-from support.fleets import Fleet
+from support.fleets import Fleet, ended
 from support.odd_sql import FILES
 
 from tenancy import migrate, provision
@@ -246,6 +246,19 @@ async def test_what_a_killed_one_has_left_the_next_one_drops(odd: Fleet) -> None
     ) == [(0,)]
 
 
+async def test_told_to_end_it_tidies_up(odd: Fleet) -> None:
+    odd.write("tenant/0005_slow.sql", "SELECT pg_sleep(60);")
+    process = await odd.start("snapshot")
+    await odd.until(
+        "SELECT count(*) > 0 FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%' "
+        "AND pid <> pg_backend_pid()"
+    )
+    process.terminate()
+    assert (await ended(process)).code == 143
+    assert await odd.fetch(SCRATCH) == [(0,)]
+
+
 async def test_scratch_schemas_of_one_at_work_are_left_alone(odd: Fleet) -> None:
     both = await asyncio.gather(odd.command("snapshot"), odd.command("snapshot", "--check"))
     assert [result.code for result in both] in ([0, 0], [0, 5])
@@ -312,3 +325,57 @@ async def test_deferred_constraints_are_checked_after_each_file(fleet: Fleet) ->
     fleet.write("tenant/0006_after.sql", "SELECT 1;")
     with pytest.raises(MigrationError, match=r"0005_wrong\.sql"):
         await new(fleet, "t_other")
+
+
+async def test_files_that_use_an_enum_value_they_add_make_a_tenant(fleet: Fleet) -> None:
+    fleet.write(
+        "tenant/0002_mood.sql",
+        "CREATE TYPE mood AS ENUM ('low'); ALTER TABLE notes ADD mood mood DEFAULT 'low';",
+    )
+    fleet.write("tenant/0003_high.sql", "ALTER TYPE mood ADD VALUE 'high';")
+    fleet.write("tenant/0004_use.sql", "INSERT INTO notes (body, mood) VALUES ('x', 'high');")
+    async with provision.administrator(fleet.settings) as admin:
+        schema = (await admin.create("acme")).tenant.schema
+        fleet.write("tenant/0005_broken.sql", "SELECT 1 / 0;")
+        with pytest.raises(MigrationError, match=r"0005_broken\.sql"):
+            await admin.create("globex")
+    assert await fleet.versions() == {"acme": "0004"}
+    assert await fleet.fetch(f"SELECT mood::text FROM {schema}.notes") == [("high",)]
+    assert await fleet.fetch(
+        "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't\\_%' "
+        "AND coalesce(obj_description(oid), '') NOT LIKE 'tenancy version=0004%'"
+    ) == [(0,)]
+    assert await fleet.fetch(SCRATCH) == [(0,)]
+
+
+async def test_python_files_come_along(fleet: Fleet) -> None:
+    fleet.write(
+        "tenant/0002_rows.py",
+        "async def up(context):\n"
+        "    await context.conn.execute(\"INSERT INTO notes (body) VALUES ('from python')\")\n",
+    )
+    fleet.write("tenant/0003_done.sql", "ALTER TABLE notes ADD done boolean;")
+    fleet.write(
+        "tenant/0004_fill.py",
+        "# migrate:up transaction:false\n"
+        "async def up(context):\n"
+        "    async for batch in context.batches('notes'):\n"
+        "        await context.conn.execute('UPDATE notes SET done = true')\n",
+    )
+    await new(fleet, "t_replayed")
+    text = await made(fleet)
+    assert "'from python', 'true'" in text
+    await new(fleet, "t_copied")
+    rows = await fleet.fetch("TABLE t_copied.notes")
+    assert rows == await fleet.fetch("TABLE t_replayed.notes") == [(1, "from python", True)]
+
+
+async def test_it_lies_beside_migrations_that_are_the_whole_folder(fleet: Fleet) -> None:
+    flat = Fleet(fleet.dsn, fleet.sql / "tenant")
+    (fleet.sql / "tenant/0002_more.up.sql").write_text("CREATE TABLE more ();")
+    (fleet.sql / "tenant/0001_notes.sql").rename(fleet.sql / "tenant/0001_notes.up.sql")
+    assert (await flat.asked("snapshot")).code == 0
+    assert (flat.sql / SNAPSHOT).exists()
+    assert (await flat.asked("snapshot", "--check")).code == 0
+    await new(flat, "t_copied")
+    assert "baseline" in str(await flat.fetch("SELECT kind FROM tenancy.migrations"))

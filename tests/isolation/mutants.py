@@ -42,6 +42,7 @@ SHAPE = "tests/isolation/test_shape.py"
 SHUTDOWN = "tests/acceptance/test_shutdown.py"
 RACES = "tests/integration/test_migrate_races.py"
 FAULTS = "tests/integration/test_migrate_faults.py"
+CHAOS = "tests/acceptance/test_chaos.py"
 
 
 @dataclass(frozen=True)
@@ -296,19 +297,64 @@ MUTANTS = (
     # The migrator
     _one(
         "statement and ledger row apart",
-        ("migrate/upgrade/change.py", "            self.scope.check(*writes),",
-         '            "COMMIT", BEGIN, self.scope.check(*writes),'),
+        ("migrate/upgrade/change.py", "            self.checked,",
+         '            "COMMIT", BEGIN, self.checked,'),
         *(RACES, FAULTS, "-k", "kill_9 or looked_up or deferred_constraint or apply_once"),
     ),
     Mutant(
         "version read without lock",
         (
-            ("migrate/ledger/checkpoints.py",
-             """AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
-    )\n\n\ndef timed""",
-             """AND {literal(move.before)} IS NOT NULL RETURNING 1"\n    )\n\n\ndef timed"""),
+            ("migrate/ledger/checkpoints.py", 'f"{before}, {after}, {newest})"',
+             ('f"(SELECT digest FROM tenancy.checkpoints WHERE schema_oid = {schema.oid:d}), "\n'
+              '        f"{after}, {newest})"')),
         ),
         (RACES, "-k", "stand_before or of_two_transactions"),
+    ),
+    _one(
+        "statement and ledger row apart, under kill -9",
+        ("migrate/upgrade/change.py", "            self.checked,\n",
+         '            "COMMIT", BEGIN, self.checked,\n'),
+        *(CHAOS, "-k", "killed_at_any_moment"),
+    ),
+    _one(
+        "a batch apart from its cursor",
+        ("migrate/upgrade/batches.py", "            moved = replace(moved, cursor=cursor)\n",
+         ("            moved = replace(moved, cursor=cursor)\n"
+          "            await self._transaction.commit()\n"
+          "            await self._begin_transaction()\n")),
+        *(CHAOS, "-k", "killed_at_any_moment"),
+    ),
+    Mutant(
+        "a statement is told as done before it is run",
+        (
+            ("migrate/upgrade/outside.py", "steps.begin(place, unit.digest, run_id, before)",
+             "steps.done(place, unit.digest, run_id)"),
+            ("migrate/ledger/steps.py",
+             """        f"WHERE {place.sql()} AND finished_at IS NULL RETURNING 1"
+    )\n\n\ndef forget""",
+             """        f"WHERE {place.sql()} RETURNING 1"\n    )\n\n\ndef forget"""),
+        ),
+        (CHAOS, "-k", "killed_at_any_moment"),
+    ),
+    _one(
+        "a statement that was cut off is taken for done",
+        ("migrate/upgrade/outside.py", "return found is Truth.DONE", "return True"),
+        *(CHAOS, "-k", "killed_at_any_moment"),
+    ),
+    _one(
+        "an index that is INVALID is taken for built",
+        ("migrate/upgrade/truth.py", 'Truth.DONE if found and found[0]["valid"] else',
+         "Truth.DONE if found else"),
+        *(CHAOS, "-k", "killed_at_any_moment"),
+    ),
+    _one(
+        "a data fix apart from its row",
+        ("migrate/upgrade/outside.py",
+         ("            await self._conn.execute(BEGIN)\n"
+          "            await self._conn.execute(steps.done(place, unit.digest, run_id))\n"),
+         ("            await self._conn.execute(steps.done(place, unit.digest, run_id))\n"
+          "            await self._conn.execute(BEGIN)\n")),
+        *(CHAOS, "-k", "killed_at_any_moment"),
     ),
 )  # fmt: skip
 

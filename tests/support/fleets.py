@@ -33,10 +33,13 @@ NOTES = (
 class Fleet:
     dsn: str
     sql: Path
+    written_for: str | None = None
 
     @property
     def settings(self) -> Settings:
-        return Settings(database_url=SecretStr(self.dsn), sql_dir=self.sql)
+        return Settings(
+            database_url=SecretStr(self.dsn), sql_dir=self.sql, sql_written_for=self.written_for
+        )
 
     @property
     def files(self) -> Files:
@@ -113,10 +116,10 @@ class Fleet:
 
     # The command
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def start(self, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tenancy.migrate", *arguments),
-            env=environment(self.settings, COLUMNS="200"),
+            env=environment(self.settings, COLUMNS="200", **variables),
             cwd=self.sql,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -43,14 +43,17 @@ INSERT INTO marks_parents_{v} VALUES (1);
 _INDEX = """
 -- migrate:up transaction:false
 CREATE INDEX CONCURRENTLY people_{v}_a ON people (fixed, id);
+INSERT INTO marks SELECT '{v}', 'middle' FROM pg_sleep(0.01);
 CREATE INDEX CONCURRENTLY people_{v}_b ON people (filled) WHERE fixed > 0;
 """
 _VALUE = """
 -- migrate:up transaction:false
 ALTER TYPE mood ADD VALUE 'mood_{v}';
+INSERT INTO marks SELECT '{v}', 'middle' FROM pg_sleep(0.01);
 """
 _VACUUM = """
 -- migrate:up transaction:false
+INSERT INTO marks SELECT '{v}', 'middle' FROM pg_sleep(0.01);
 VACUUM (ANALYZE) people;
 CREATE UNIQUE INDEX CONCURRENTLY people_{v}_a ON people (id, filled);
 """
@@ -72,7 +75,8 @@ class File:
 
     Attributes:
         evidence: what is there exactly once where the file was applied.
-        whole: whether it is one transaction, so that elsewhere none of it is there.
+        steps: of a file that is no single transaction, what each statement leaves; empty: nothing.
+            Of a file that is one, elsewhere none of the evidence is there.
         fixes: whether it adds 1 to `fixed` of each of the people.
         fills: whether it adds 1 to `filled`, in batches.
     """
@@ -81,7 +85,7 @@ class File:
     kind: str
     text: str
     evidence: frozenset[str] = frozenset()
-    whole: bool = True
+    steps: tuple[str, ...] = ()
     fixes: bool = False
     fills: bool = False
     suffix: str = "sql"
@@ -150,22 +154,26 @@ def _deferred(version: str) -> File:
 
 
 def _index(version: str) -> File:
-    names = frozenset(f"relation people_{version}_{which}" for which in "ab")
-    return File(version, "index", _INDEX.lstrip().format(v=version), names, whole=False)
+    a, b = (f"relation people_{version}_{which}" for which in "ab")
+    return _apart(version, "index", _INDEX, a, f"mark {version} middle", b)
 
 
 def _value(version: str) -> File:
-    label = frozenset((f"label mood_{version}",))
-    return File(version, "value", _VALUE.lstrip().format(v=version), label, whole=False)
+    return _apart(version, "value", _VALUE, f"label mood_{version}", f"mark {version} middle")
 
 
 def _vacuum(version: str) -> File:
-    name = frozenset((f"relation people_{version}_a",))
-    return File(version, "vacuum", _VACUUM.lstrip().format(v=version), name, whole=False)
+    name = f"relation people_{version}_a"
+    return _apart(version, "vacuum", _VACUUM, f"mark {version} middle", "", name)
+
+
+def _apart(version: str, kind: str, text: str, *steps: str) -> File:
+    evidence = frozenset(filter(None, steps))
+    return File(version, kind, text.lstrip().format(v=version), evidence, steps)
 
 
 def _backfill(version: str) -> File:
-    return File(version, "backfill", _BACKFILL.lstrip(), whole=False, fills=True, suffix="py")
+    return File(version, "backfill", _BACKFILL.lstrip(), fills=True, suffix="py")
 
 
 _PLAIN = (_table, _fix, _function, _deferred, _fix)

@@ -26,11 +26,14 @@ def environment(settings: Settings | None = None, **more: str) -> dict[str, str]
     if settings is not None:
         for name in settings.model_fields_set:
             value = getattr(settings, name)
+            if value is None:
+                continue
             if isinstance(value, SecretStr):
                 value = value.get_secret_value()
             elif isinstance(value, tuple):
                 value = ",".join(value)
-            env[f"TENANCY_{name.upper()}"] = str(value)
+            if value is not None:
+                env[f"TENANCY_{name.upper()}"] = str(value)
     return {**env, "PYTHONUNBUFFERED": "1", **more}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from support import crowds
 from support.databases import SQL, Database, superuser
+from support.fleets import Fleet, kill
 from support.processes import Result, Served, environment, hypercorn, run
 from support.traffic import Answers, Traffic
 from tenancy import Settings, migrate, provision
@@ -77,9 +78,16 @@ async def settle(database: Database, folder: Path, tenants: int, notes: int) -> 
 
 
 async def rolled_out(
-    settings: Settings, traffic_of: Callable[[int], Traffic], quiet_seconds: float, *options: str
+    settings: Settings,
+    traffic_of: Callable[[int], Traffic],
+    quiet_seconds: float,
+    *options: str,
+    killed_at: int | None = None,
 ) -> tuple[Rollout, Traffic]:
-    """Serve quietly for a while, then while the migrator applies `FILES` to all tenants."""
+    """Serve quietly for a while, then while the migrator applies `FILES` to all tenants.
+
+    Where *killed_at* is given a first run is killed with kill -9 once it has applied so many files.
+    """
     async with _serving(settings) as server:
         traffic = traffic_of(server.port)
         running = asyncio.create_task(traffic.run())
@@ -90,6 +98,8 @@ async def rolled_out(
         for name, text in FILES.items():
             (settings.sql_dir / "tenant" / name).write_text(text)
         during = traffic.begin()
+        if killed_at is not None:
+            await _killed(settings, killed_at, *options)
         result = await run(
             *("-m", "tenancy.migrate", "up", *options), env=environment(settings), seconds=3600
         )
@@ -98,6 +108,15 @@ async def rolled_out(
         traffic.stop()
         await running
     return Rollout(quiet, during, result), traffic
+
+
+async def _killed(settings: Settings, files: int, *options: str) -> None:
+    fleet = Fleet(settings.admin_dsn, settings.sql_dir or Path())
+    count = "SELECT count(*) >= {} FROM tenancy.migrations"
+    before = (await fleet.fetch("SELECT count(*) FROM tenancy.migrations"))[0][0]
+    process = await fleet.start("up", *options)
+    await fleet.until(count.format(before + files), seconds=300)
+    await kill(process)
 
 
 @asynccontextmanager

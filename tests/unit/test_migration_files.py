@@ -108,6 +108,7 @@ def test_what_could_be_a_migration_and_is_none_is_refused(
         ("0001_été.sql", "0001", "été"),
         ("0001_a.postgres.up.sql", "0001", "a.postgres"),
         ("1_UPPER.sql", "1", "UPPER"),
+        ("000188_ port_share.up.sql", "000188", " port_share"),
     ],
 )
 def test_the_names_of_other_tools_are_read(
@@ -355,13 +356,11 @@ def test_a_file_is_read_when_it_is_needed(folder: Path) -> None:
             getattr(migration, ask)
 
 
-def test_files_are_checked_above_what_was_applied(folder: Path) -> None:
-    (folder / "0001_a.sql").write_text("COMMIT")
-    (folder / "0002_b.sql").write_text("SELECT 1")
-    files = _files(folders.load(folder, Stage.TENANT))
-    files.check({Stage.TENANT: "0001"})
-    with pytest.raises(MigrationFileError, match="COMMIT"):
-        files.check({Stage.SHARED: "0001"})
+def test_all_files_are_checked_at_once_when_asked(folder: Path) -> None:
+    (folder / "0001_a.sql").write_text("SELECT 1")
+    (folder / "0002_b.sql").write_text("COMMIT")
+    with pytest.raises(MigrationFileError, match=r"0002_b\.sql:1:1: COMMIT"):
+        _files(folders.load(folder, Stage.TENANT)).check()
 
 
 # Folders

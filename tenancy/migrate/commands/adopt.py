@@ -1,8 +1,8 @@
 """The command that makes a tenant out of what was there before: adopt."""
 
+import asyncio
 import json
 import os
-from functools import partial
 from pathlib import Path
 
 import click
@@ -10,7 +10,9 @@ import click
 from tenancy import adoption
 from tenancy.adoption import Wish
 from tenancy.exits import exit_codes
-from tenancy.migrate.commands.common import answer, debug_option
+from tenancy.migrate.commands.common import answer, cancelled_by, debug_option
+from tenancy.provision import Profile
+from tenancy.settings import Settings
 
 
 @click.command()
@@ -75,14 +77,17 @@ def adopt(  # noqa: PLR0913, PLR0917 - one argument per option
     if [schema, from_url_env, from_url_file].count(None) != 2:  # noqa: PLR2004 - one of three
         raise click.UsageError("give one of --schema, --from-url-env and --from-url-file")
     wish = Wish(slug, at, domains, frozenset(without), unproven)
-    with exit_codes(debug=debug):
-        if schema is not None:
-            profile = answer(partial(adoption.adopt, schema=schema, wish=wish))
-        else:
-            dsn, where = _address(from_url_env, from_url_file)
-            profile = answer(
-                partial(adoption.move, dsn=dsn, where=where, schema=from_schema, wish=wish)
-            )
+    signals: list[int] = []
+
+    async def become(settings: Settings) -> Profile:
+        with cancelled_by(signals):
+            if schema is not None:
+                return await adoption.adopt(settings, schema, wish)
+            dsn, where = await asyncio.to_thread(_address, from_url_env, from_url_file)
+            return await adoption.move(settings, dsn, where, from_schema, wish)
+
+    with exit_codes(signals, debug=debug):
+        profile = answer(become)
         if as_json:
             click.echo(json.dumps(profile.as_json()))
             return

@@ -25,6 +25,25 @@ def answer(question: Callable[[Settings], Coroutine[Any, Any, Answer]]) -> Answe
 
 
 @contextlib.contextmanager
+def cancelled_by(signals: list[int]) -> Iterator[None]:
+    """Cancel this task at a SIGTERM, as Ctrl-C does, so that it can still tidy up."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def told(number: int) -> None:
+        signals.append(number)
+        if task is not None:
+            task.cancel()
+
+    with contextlib.suppress(RuntimeError, ValueError):  # in a thread no signal arrives
+        loop.add_signal_handler(signal.SIGTERM, told, signal.SIGTERM)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+@contextlib.contextmanager
 def stopping(signals: list[int]) -> Iterator[asyncio.Event]:
     """Yield an event set by the first SIGTERM or SIGINT; the second one cancels this task."""
     loop = asyncio.get_running_loop()

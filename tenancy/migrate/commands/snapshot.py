@@ -3,14 +3,13 @@
 import asyncio
 import difflib
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
 
 from tenancy import migrate
 from tenancy.exits import Exit, exit_codes
-from tenancy.migrate.commands.common import answer, debug_option
+from tenancy.migrate.commands.common import answer, cancelled_by, debug_option
 from tenancy.migrate.files.folder import sql_folder
 from tenancy.migrate.origin.snapshot import written
 from tenancy.migrate.shape.snapshot import LABEL
@@ -38,8 +37,13 @@ def snapshot(*, check: bool, no_seeds: bool, frozen: bool, debug: bool) -> None:
 
     Example: python -m tenancy.migrate snapshot --check
     """
-    make = partial(_snapshot, check=check, no_seeds=no_seeds, frozen=frozen)
-    with exit_codes(debug=debug):
+    signals: list[int] = []
+
+    async def make(settings: Settings) -> Exit:
+        with cancelled_by(signals):
+            return await _snapshot(settings, check=check, no_seeds=no_seeds, frozen=frozen)
+
+    with exit_codes(signals, debug=debug):
         sys.exit(answer(make))
 
 

@@ -9,7 +9,7 @@ from tenancy.errors import MigrationFileError
 
 # dbmate's, goose's, golang-migrate's, sqlx's and tern's names; the digits are ASCII.
 _NAME = re.compile(
-    r"(?P<version>[0-9]+)(?P<mark>[_-])(?P<name>[^\s.].*?)(?P<way>\.up|\.down)?\.(?P<kind>sql|py)"
+    r"(?P<version>[0-9]+)(?P<mark>[_-])(?P<name> *[^\s.].*?)(?P<way>\.up|\.down)?\.(?P<kind>sql|py)"
 )
 _BEGINS = re.compile(r"[0-9]+[._-]|[0-9]{4,}|[VUR][0-9_]+.*\.sql$")
 _DOCUMENTS = {".md", ".txt", ".rst", ".adoc", ".sum", ".lock", ".png", ".svg", ".pdf"}

@@ -91,9 +91,9 @@ def runnable(source: Source, reading: Reading) -> None:
     Raises:
         MigrationFileError: gives the place of the first that may not.
     """
-    faults = [fault for one in source.statements for fault in _faults(one, reading)]
-    if faults:
-        raise source.refusal(*min(faults))
+    found = [fault for one in source.statements for fault in faults(one, reading)]
+    if found:
+        raise source.refusal(*min(found))
 
 
 def is_outside(statement: Statement) -> bool:
@@ -106,7 +106,8 @@ def head(statement: Statement) -> str:
     return " ".join(statement.words.split()[:3])
 
 
-def _faults(statement: Statement, reading: Reading) -> Iterator[tuple[int, str]]:
+def faults(statement: Statement, reading: Reading) -> Iterator[tuple[int, str]]:
+    """Yield the offset of what in *statement* may not run, and why."""
     for pattern, reason in _RULES + (_TENANT_RULES if reading.tenant else ()):
         if pattern.match(statement.words):
             yield statement.start, f"{head(statement)}: {reason}"

@@ -56,10 +56,9 @@ class Joiner:
 
     async def _found(self) -> Run | None:
         """Return the run under way, once it is known; None: it has ended, or this one has to."""
-        control = self.context.control
-        while not self.context.brake.on and not await self._leads():
-            run = await control.read(_under_way)
-            if run is not None:
+        while not self.context.brake.on:
+            run = await self.context.control.read(_under_way)
+            if run is not None or await self._leads():
                 return run
             await self.context.brake.pause(POLL_SECONDS)
         return None

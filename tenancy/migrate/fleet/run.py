@@ -151,8 +151,11 @@ async def _unfinished(conn: asyncpg.Connection, run_id: UUID | None) -> Run:
     if not await checkpoints.exists(conn):
         raise MigrationRefusedError("there is nothing to resume: nothing was applied yet")
     if run_id is None:
-        found = await runs.last_unfinished(conn)
         words = "there is nothing to resume: the last run came to its end"
+        try:
+            found = await runs.last_unfinished(conn)
+        except asyncpg.UndefinedColumnError:
+            found, words = None, "the last run was of an older build, which kept no list: use `up`"
     else:
         found = await runs.read_run(conn, run_id)
         words = f"there is no run {run_id}: `status` names the last one"

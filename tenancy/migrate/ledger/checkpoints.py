@@ -18,6 +18,8 @@ from tenancy.migrate.ledger.records import Baseline, Facts, History, Move, Schem
 TELLS_LATER = "SET LOCAL tenancy.tells = 'later'"
 
 _CLAIM = "migrations_pkey"
+_DIGEST = "(SELECT digest FROM tenancy.checkpoints WHERE schema_oid OPERATOR(pg_catalog.=) {:d})"
+_NO_TENANT = "NULL, NULL, current_user, NULL"
 
 
 class AlreadyAppliedError(MigrationError):
@@ -86,20 +88,19 @@ def moved(schema: SchemaRef, stage: Stage, move: Move) -> str:
     )
 
 
-def timed(schema: SchemaRef, migration: Migration) -> str:
-    """Return the SQL that notes how long a claimed file has taken until now."""
-    version, since = literal(migration.version), "applied_at"
-    if not migration.directives.transactional:
-        begun = f"{_at(schema)} AND version OPERATOR(pg_catalog.=) {version}"
-        since = (
-            "LEAST(applied_at, (SELECT pg_catalog.min(started_at) FROM tenancy.steps "
-            f"WHERE {begun}))"
-        )
+def advanced(schema: SchemaRef, migration: Migration, move: Move) -> str:
+    """Return the SQL condition that is true once the checkpoint of *schema* has moved.
+
+    It moves it, and notes how long the claimed file has taken (sql/catalog/0004_fleet.sql); not
+    for the catalog itself, which may be older than that.
+    """
+    texts = (schema.name, migration.stage, migration.version)
+    named, stage, version = map(literal, texts)
+    before, after, newest = map(literal, (move.before, move.after, move.version))
+    in_steps = "false" if migration.directives.transactional else "true"
     return (
-        "UPDATE tenancy.migrations SET milliseconds = LEAST(2147483647, 1000 "
-        "OPERATOR(pg_catalog.*) EXTRACT(epoch FROM pg_catalog.clock_timestamp() "
-        f"OPERATOR(pg_catalog.-) {since})) "
-        f"WHERE {_at(schema)} AND version OPERATOR(pg_catalog.=) {version} RETURNING 1"
+        f"tenancy.advance({schema.oid:d}, {named}, {stage}, {version}, {in_steps}, "
+        f"{before}, {after}, {newest})"
     )
 
 
@@ -108,26 +109,29 @@ def claimed(schema: SchemaRef, migration: Migration) -> AlreadyAppliedError:
     return AlreadyAppliedError(f"the ledger has {migration.source.label} for {schema.name} already")
 
 
-async def facts(conn: asyncpg.Connection, schema: SchemaRef, first: str = "true") -> Facts:
+async def facts(
+    conn: asyncpg.Connection,
+    schema: SchemaRef,
+    stage: Stage = Stage.TENANT,
+    first: str = "true",
+) -> Facts:
     """Return what has to be known of *schema* before its first file, in one round trip.
 
     *first* is SQL of a condition that is told with them, such as whether a lock could be taken.
+    They are read after it, but for the catalog's, which may lack the function that does so.
     """
     found: list[bytes] = []
 
     async def keep(data: bytes) -> None:
         found.append(bytes(data))
 
+    name = literal(schema.name)
+    asked = f"tenancy.facts({first}, {schema.oid:d}, {name})"
+    if stage is Stage.CATALOG:
+        asked = f"pg_catalog.json_build_array({first}, {_DIGEST.format(schema.oid)}, {_NO_TENANT})"
     # COPY, because nothing else brings rows in one round trip without a prepared statement, and
     # files may leave none.
-    await conn.copy_from_query(
-        f"SELECT pg_catalog.json_build_array({first}, c.digest, t.id, t.slug, current_user, "
-        f"pg_catalog.obj_description({schema.oid:d}, 'pg_namespace')) FROM (VALUES (1)) AS one "
-        f"LEFT JOIN tenancy.checkpoints AS c ON c.{_at(schema)} "
-        "LEFT JOIN tenancy.tenants AS t ON t.schema_name OPERATOR(pg_catalog.=) "
-        f"{literal(schema.name)}",
-        output=keep,
-    )
+    await conn.copy_from_query(f"SELECT {asked}", output=keep)
     # A backslash is doubled by COPY; other characters that it changes are not in JSON.
     row = json.loads(b"".join(found).replace(b"\\\\", b"\\"))
     return Facts(bool(row[0]), row[1] or "", row[2], row[3], row[4], row[5] or "")

@@ -61,6 +61,11 @@ class History:
         """Return this history with one more file."""
         return History({**self.applied, version: checksum}, self.baseline)
 
+    def without(self, version: str) -> "History":
+        """Return this history without the file of *version*."""
+        rest = {one: checksum for one, checksum in self.applied.items() if one != version}
+        return History(rest, self.baseline)
+
 
 @dataclass(frozen=True, slots=True)
 class Move:

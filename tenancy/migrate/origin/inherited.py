@@ -6,7 +6,6 @@ import asyncpg
 
 from tenancy.errors import MigrationRefusedError
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
-from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger.records import SchemaRef
 
 MOST = 20  # named in one message
@@ -146,20 +145,6 @@ async def refuse_named(conn: asyncpg.Connection, found: Inherited) -> None:
             f"{found.schema.name!r}: {functions}; make them again without that name, or rename the "
             "schema to one that begins with t_ first"
         )
-
-
-def up_to(migrations: tuple[Migration, ...], version: str) -> tuple[Migration, ...]:
-    """Return those of *migrations* up to *version*.
-
-    Raises:
-        MigrationRefusedError: none of them is of that version.
-    """
-    if version not in {migration.version for migration in migrations}:
-        known = f"{migrations[0].version} to {migrations[-1].version}" if migrations else "none"
-        raise MigrationRefusedError(
-            f"no file of tenants has the version {version}; there are {known}"
-        )
-    return tuple(migration for migration in migrations if migration.version <= version)
 
 
 async def close(conn: asyncpg.Connection, name: str) -> None:

@@ -132,9 +132,7 @@ async def _set_sequences(conn: asyncpg.Connection, schema: SchemaRef, source: So
     for row in await conn.fetch(SEQUENCES, schema.name):
         theirs = source.sequences.get(row["of"] or "") or source.sequences.get(row["name"])
         if theirs is not None:
-            last, called = await source.conn.fetchrow(
-                f"SELECT last_value, is_called FROM {source.quoted}.{theirs}"
-            )
+            last, called = await source.position(theirs)
             ours = f"{quoted(schema.name)}.{row['quoted']}"
 
             set_it = "SELECT pg_catalog.setval($1::text::pg_catalog.regclass, $2, $3)"

@@ -1,17 +1,17 @@
 """Another database whose one schema becomes a tenant's: read, and never written to."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
 import asyncpg
 
-from tenancy.errors import MigrationRefusedError
+from tenancy.errors import DatabaseSetupError, MigrationRefusedError
 from tenancy.faults import connecting
 from tenancy.identifiers import quoted_login
-from tenancy.migrate.origin.inherited import LEDGERS
+from tenancy.migrate.origin.inherited import LEDGERS, MOST
 from tenancy.migrate.shape import dump
 from tenancy.migrate.shape.libpq import Section, dumped
 
@@ -57,11 +57,23 @@ SEQUENCES = """
 """
 
 
+_HIDDEN = """
+    SELECT 'the schema itself' AS name FROM pg_catalog.pg_namespace
+    WHERE nspname = $1 AND NOT pg_catalog.has_schema_privilege(oid, 'USAGE')
+    UNION ALL
+    SELECT c.relname FROM pg_catalog.pg_namespace AS n
+    JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid
+    WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'S', 'v', 'm')
+      AND NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The other database, in one transaction that sees one moment of it.
 
     Attributes:
+        where: what an error calls the address.
         quoted: the schema's name as an SQL identifier.
         tables: those with rows to bring: as an identifier, what they are read from, and columns.
         sequences: an identifier by its name, and by the column that owns it.
@@ -69,6 +81,7 @@ class Source:
 
     conn: asyncpg.Connection
     dsn: str
+    where: str
     schema: str
     quoted: str
     tables: dict[str, "SourceTable"]
@@ -94,7 +107,24 @@ class Source:
         only = "" if table.partitioned else "ONLY "
         query = f"SELECT {names} FROM {only}{self.quoted}.{table.quoted}"
         async with into:
-            return str(await self.conn.copy_from_query(query, output=into.put))
+            with self.readable():
+                return str(await self.conn.copy_from_query(query, output=into.put))
+
+    async def position(self, sequence: str) -> tuple[int, bool]:
+        """Return the last value of *sequence*, and whether it was given out."""
+        with self.readable():
+            row = await self.conn.fetchrow(
+                f"SELECT last_value, is_called FROM {self.quoted}.{sequence}"
+            )
+        return row["last_value"], row["is_called"]
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Raise DatabaseSetupError where the source's login may not read something."""
+        try:
+            yield
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise _unreadable(self.where, self.quoted, str(error.args[0])) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,19 +182,31 @@ async def reading(dsn: str, where: str, schema: str) -> AsyncIterator[Source]:
         )
     try:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
-            yield await _source(conn, dsn, schema)
+            yield await _source(conn, dsn, where, schema)
     finally:
         with suppress(Exception):  # it was only read
             await conn.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
-async def _source(conn: asyncpg.Connection, dsn: str, schema: str) -> Source:
+def _unreadable(where: str, schema: str, what: str) -> DatabaseSetupError:
+    return DatabaseSetupError(
+        f"the login of {where} may not read all of the schema {schema} ({what}): there, run GRANT "
+        f"USAGE ON SCHEMA {schema} TO <login>, GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO "
+        f"<login> and GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO <login>; where tables "
+        "have row-level security, ALTER ROLE <login> BYPASSRLS"
+    )
+
+
+async def _source(conn: asyncpg.Connection, dsn: str, where: str, schema: str) -> Source:
     quoted = await conn.fetchval(
         "SELECT pg_catalog.quote_ident(nspname) FROM pg_catalog.pg_namespace WHERE nspname = $1",
         schema,
     )
     if quoted is None:
         raise MigrationRefusedError(f"the other database has no schema {schema!r}")
+    hidden = [row["name"] for row in await conn.fetch(_HIDDEN, schema)]
+    if hidden:
+        raise _unreadable(where, quoted, f"not {', '.join(hidden[:MOST])}")
     tables = [
         SourceTable(row["name"], row["quoted"], row["partitioned"], tuple(row["columns"]))
         for row in await conn.fetch(TABLES, schema)
@@ -176,4 +218,4 @@ async def _source(conn: asyncpg.Connection, dsn: str, schema: str) -> Source:
             **({row["of"]: row["quoted"]} if row["of"] else {}),
         }
     named = {table.name: table for table in tables if table.name not in LEDGERS}
-    return Source(conn, dsn, schema, quoted, named, sequences)
+    return Source(conn, dsn, where, schema, quoted, named, sequences)

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from tenancy.migrate.files.model import Migration, target
 from tenancy.migrate.ledger.records import History
+from tenancy.migrate.ledger.reversals import UNFINISHED
 
 
 class Verdict(StrEnum):
@@ -55,6 +56,12 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
     reason = _out_of_order(migrations, history)
     if reason:
         return Position(Verdict.OUT_OF_ORDER, reason=reason)
+    if digest.startswith(UNFINISHED):
+        reason = (
+            f"is half-way back from {digest.removeprefix(UNFINISHED)}: say `down` once more, to "
+            "the version that it was to go to"
+        )
+        return Position(Verdict.DAMAGED, reason=reason)
     if history.digest != digest:
         reason = "its rows in the ledger do not add up to its checkpoint: somebody has edited them"
         return Position(Verdict.DAMAGED, reason=reason)
@@ -72,7 +79,9 @@ def _changed(migrations: tuple[Migration, ...], history: History) -> str:
         if history.applied.get(migration.version, migration.checksum) != migration.checksum
     ]
     if changed:
-        return f"{', '.join(changed)}: changed after it was applied; restore it"
+        return (
+            f"{', '.join(changed)}: changed after it was applied; restore it, or repair the ledger"
+        )
     base = history.baseline
     of_base = [one.digest for one in migrations if base and one.version == base.version]
     if base and of_base not in ([], [base.digest]):

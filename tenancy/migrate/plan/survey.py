@@ -33,12 +33,12 @@ async def survey(  # noqa: PLR0913 - of which schemas, and how much
     A file that everybody has is not checked again: a long history is not read for nothing.
 
     Raises:
-        MigrationFileError: a file that is pending, or that was never applied, is refused.
+        MigrationFileError: a file that is pending is refused.
     """
     try:
         found = await _standings(conn, files, shared, selection, until, details=details)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        files.check({})
+        files.check()
         return _of_nothing(files, shared)
     steps = await _steps(conn, files, found, until)
     lacking = any(one.stage is Stage.SHARED and one.oid is None for one in found)
@@ -129,6 +129,8 @@ async def _steps(
         if key not in positions:
             position = await _position(conn, files.of(standing.stage), standing)
             positions[key] = _cut(position, until if standing.stage is Stage.TENANT else None)
+            for migration in positions[key].pending:
+                migration.check()
     steps = [Step(one, positions[one.stage, one.digest]) for one in found]
     return [step for step in steps if step.position.verdict is not Verdict.CURRENT]
 
@@ -150,10 +152,7 @@ async def _position(
     if found is None and standing.oid is not None:
         history = await checkpoints.history(conn, standing.oid)
         found = chain.difference(migrations, standing.digest, history)
-    found = found or Position(Verdict.BEHIND, migrations)
-    for migration in found.pending:
-        migration.check()
-    return found
+    return found or Position(Verdict.BEHIND, migrations)
 
 
 def _of_nothing(files: Files, shared: str) -> Survey:

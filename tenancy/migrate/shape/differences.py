@@ -45,6 +45,14 @@ def differences(here: Iterable[Object], there: Iterable[Object]) -> tuple[Differ
     return tuple(sorted(found, key=lambda one: (one.name, one.kind, one.aspect)))
 
 
+def shortened(difference: Difference) -> Difference:
+    """Return *difference* with values that fit into a line."""
+    if not difference.aspect:
+        return difference
+    values = _shown(difference.here, difference.there)
+    return Difference(difference.kind, difference.name, difference.aspect, *values)
+
+
 def _by_key(objects: Iterable[Object]) -> dict[_Key, Object]:
     return {one.key: one for one in objects}
 
@@ -99,13 +107,13 @@ def _shown(here: str | None, there: str | None) -> tuple[str, str]:
     """Return both values short enough for a line: of long texts, where they begin to differ."""
     if here is None or there is None:
         return _word(here, there), _word(there, here)
-    lines = zip(here.splitlines(), there.splitlines(), strict=False)
-    for number, (ours, theirs) in enumerate(lines, start=1):
-        if ours != theirs and (here.count("\n") or there.count("\n")):
-            first, second = _cut(ours, theirs)
+    ours, theirs = here.split("\n"), there.split("\n")
+    for number, (first, second) in enumerate(zip(ours, theirs, strict=False), start=1):
+        if first != second and max(len(ours), len(theirs)) > 1:
+            first, second = _cut(first, second)  # noqa: PLW2901 - shorter
             return f"line {number} {first}", second
-    if here.count("\n") != there.count("\n"):
-        return f"of {len(here.splitlines())} lines", f"of {len(there.splitlines())}"
+    if len(ours) != len(theirs):
+        return f"of {len(ours)} lines", f"of {len(theirs)}"
     return _cut(here, there)
 
 

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from tenancy.embedded.programs import program
 from tenancy.errors import DatabaseSetupError
@@ -81,8 +81,8 @@ def connection(dsn: str) -> tuple[str, Mapping[str, str]]:
     secret = {"PGPASSWORD": password} if password else {}
     if settings:
         secret["PGOPTIONS"] = " ".join(f"-c {k}={_escaped(v)}" for k, v in settings.items())
-    query = urlencode(options, quote_via=quote)
-    return urlunsplit((parts.scheme, netloc, parts.path, query, "")), secret
+    query = f"?{urlencode(options, quote_via=quote)}" if options else ""
+    return f"{parts.scheme}://{netloc}{parts.path}{query}", secret
 
 
 def _pattern(name: str) -> str:

@@ -10,12 +10,14 @@ import asyncpg
 from tenancy.migrate.files.model import Language, Migration
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import Move, SchemaRef
+from tenancy.migrate.ledger.steps import Direction
 from tenancy.migrate.report.events import Event
 from tenancy.migrate.upgrade import python, script
 from tenancy.migrate.upgrade.change import Change
 from tenancy.migrate.upgrade.scope import Scope
 from tenancy.migrate.upgrade.script import MigrationFailedError
 from tenancy.migrate.upgrade.session import is_lost
+from tenancy.migrate.upgrade.way import Way
 
 
 async def apply(
@@ -35,7 +37,7 @@ async def apply(
         AlreadyAppliedError: the ledger has it.
         MigrationFailedError: a statement failed, or left its scope.
     """
-    facts = await checkpoints.facts(conn, schema)
+    facts = await checkpoints.facts(conn, schema, migration.stage)
     move = Move(migration.previous, migration.digest, migration.version)
     scope = Scope(schema, migration.stage, shared, facts.role)
     change = Change(scope, migration, facts, move, run_id)
@@ -79,13 +81,17 @@ async def content(
     if change.migration.language is Language.PYTHON:
         tenant = change.facts.slug
         await python.run(
-            conn, change.scope, change.migration, tenant=tenant, watch=watch, stop=stop
+            *(conn, change.scope, change.migration),
+            tenant=tenant,
+            watch=watch,
+            stop=stop,
+            down=change.direction is Direction.DOWN,
         )
     else:
-        await script.statements(conn, change.migration)
+        await script.statements(conn, change.way)
 
 
-async def commit(conn: asyncpg.Connection, migration: Migration) -> None:
+async def commit(conn: asyncpg.Connection, migration: Way) -> None:
     """End the open transaction of *migration*.
 
     Raises:

@@ -5,10 +5,12 @@ from uuid import UUID
 
 from tenancy.identifiers import literal, quoted
 from tenancy.migrate.files.model import Migration, Stage
-from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger import checkpoints, reversals
 from tenancy.migrate.ledger.records import Facts, Move
+from tenancy.migrate.ledger.steps import Direction
 from tenancy.migrate.upgrade import stamp
 from tenancy.migrate.upgrade.scope import Scope
+from tenancy.migrate.upgrade.way import Way, back
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
@@ -29,28 +31,46 @@ class Change:
     run_id: UUID | None
 
     @property
+    def direction(self) -> Direction:
+        """Whether the file is applied or taken back."""
+        return Direction.UP
+
+    @property
+    def way(self) -> Way:
+        """What of the file is run."""
+        return self.migration
+
+    @property
     def begun(self) -> list[str]:
         """The SQL that begins the transaction: the ledger's row first, then the scope."""
-        schema, migration = self.scope.schema, self.migration
         return [
             BEGIN,
-            *([checkpoints.TELLS_LATER] if self.told else []),
-            checkpoints.claim(schema, migration, self.run_id),
-            *self.scope.local(migration.directives),
+            *self.claimed,
+            *self.scope.local(self.way.directives),
         ]
+
+    @property
+    def claimed(self) -> list[str]:
+        """The SQL on the ledger before the file."""
+        return [checkpoints.claim(self.scope.schema, self.migration, self.run_id)]
 
     @property
     def ended(self) -> list[str]:
         """The SQL that ends it but for COMMIT; it fails if the file has left its scope."""
         schema, stage = self.scope.schema, self.migration.stage
-        writes = [checkpoints.moved(schema, stage, self.move)]
-        if stage is not Stage.CATALOG:  # an old one has no such column yet
-            writes.append(checkpoints.timed(schema, self.migration))
         return [
             *([readable(schema.name)] if stage is Stage.SHARED else []),
-            self.scope.check(*writes),
+            self.checked,
             *self.stamped,
         ]
+
+    @property
+    def checked(self) -> str:
+        """The SQL on the ledger after the file; it fails unless all is as it should be."""
+        schema, migration = self.scope.schema, self.migration
+        if migration.stage is Stage.CATALOG:
+            return self.scope.check(checkpoints.moved(schema, migration.stage, self.move))
+        return self.scope.check(true=(checkpoints.advanced(schema, migration, self.move),))
 
     @property
     def stamped(self) -> list[str]:
@@ -61,14 +81,40 @@ class Change:
 
     @property
     def told(self) -> list[str]:
-        """The SQL that tells of the new version, to be run after COMMIT; empty: nobody has to know.
-
-        Not within the transaction: a COMMIT that tells something waits for all other such COMMITs
-        in the database, each with its own wait for the disk (async.c, PreCommit_Notify).
-        """
+        """The SQL that tells of the new version; empty: nobody has to know."""
         if self.facts.tenant_id is None:
             return []
         return [f"NOTIFY tenancy_registry, {literal(self.facts.tenant_id)}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal(Change):
+    """A file on its way out of a schema."""
+
+    @property
+    def direction(self) -> Direction:
+        """Whether the file is applied or taken back."""
+        return Direction.DOWN
+
+    @property
+    def way(self) -> Way:
+        """What of the file is run."""
+        return back(self.migration)
+
+    @property
+    def claimed(self) -> list[str]:
+        """The SQL on the ledger before the file."""
+        return reversals.forget(self.scope.schema, self.migration)
+
+    @property
+    def checked(self) -> str:
+        """The SQL on the ledger after the file; it fails unless all is as it should be."""
+        schema, migration = self.scope.schema, self.migration
+        return self.scope.check(
+            checkpoints.moved(schema, migration.stage, self.move),
+            reversals.unclaim(schema, migration),
+            reversals.note(schema, migration, self.run_id),
+        )
 
 
 def readable(shared: str) -> str:

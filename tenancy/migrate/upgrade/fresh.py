@@ -13,6 +13,8 @@ from tenancy.migrate.shape.snapshot import Snapshot
 from tenancy.migrate.upgrade import lock, runner, script, stamp
 from tenancy.migrate.upgrade.inside import inside
 from tenancy.migrate.upgrade.scope import LEFT, Scope
+from tenancy.migrate.upgrade.scratch import replay
+from tenancy.migrate.upgrade.session import Session
 
 POUR_SECONDS = 600.0
 
@@ -65,7 +67,30 @@ async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
         await runner.apply(conn, schema, migration, run_id, shared=shared)
         defers = defers or "deferred" in migration.source.text.lower()
         if defers and migration.version != rest[-1].version:
-            await _check_deferred(conn, schema, migration)
+            await check_deferred(conn, schema, migration)
+
+
+async def fill_apart(
+    session: Session,
+    schema: SchemaRef,
+    migrations: tuple[Migration, ...],
+    *,
+    shared: str,
+    snapshot: Snapshot | None = None,
+) -> None:
+    """Bring the scratch *schema* of *session* to the end of *migrations*, a transaction each.
+
+    Raises:
+        MigrationFileError, MigrationFailedError: as `fill`.
+    """
+    conn = await session.connection()
+    rest = None
+    if snapshot is not None and (rest := snapshot.rest(migrations)) is not None:
+        async with conn.transaction():
+            await pour(conn, schema, snapshot, shared=shared)
+            base = Baseline(snapshot.version, snapshot.digest)
+            await begin(conn, schema, base, name="snapshot")
+    await replay(session, schema, migrations if rest is None else rest, shared=shared)
 
 
 async def begin(
@@ -126,9 +151,12 @@ async def enter(conn: asyncpg.Connection, schema: SchemaRef, *, shared: str) -> 
     return scope
 
 
-async def _check_deferred(
-    conn: asyncpg.Connection, schema: SchemaRef, migration: Migration
-) -> None:
+async def check_deferred(conn: asyncpg.Connection, schema: SchemaRef, migration: Migration) -> None:
+    """Look at deferred constraints as COMMIT would after *migration*, and defer them again.
+
+    Raises:
+        MigrationFailedError: one does not hold.
+    """
     names = await conn.fetchval(_DEFERRED, schema.oid, schema.name)
     if not names:
         return

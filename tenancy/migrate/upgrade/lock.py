@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from tenancy.errors import MigrationError
+from tenancy.migrate.files.model import Stage
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import Facts, SchemaRef
 
@@ -83,10 +84,10 @@ async def held(conn: asyncpg.Connection, oid: int) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def of_schema(conn: asyncpg.Connection, schema: SchemaRef) -> AsyncIterator[Held]:
+async def of_schema(
+    conn: asyncpg.Connection, schema: SchemaRef, stage: Stage
+) -> AsyncIterator[Held]:
     """Hold the lock of *schema* as `held` does, and read its facts in the same round trip.
-
-    They may be as old as the moment before the lock was taken; the ledger's own conditions hold.
 
     Raises:
         LockHeldError: as `held`.
@@ -94,7 +95,7 @@ async def of_schema(conn: asyncpg.Connection, schema: SchemaRef) -> AsyncIterato
     taken = Held(Facts(first=False))
 
     async def tried() -> bool:
-        taken.facts = await checkpoints.facts(conn, schema, _try(schema.oid))
+        taken.facts = await checkpoints.facts(conn, schema, stage, _try(schema.oid))
         return taken.facts.first
 
     if not await _acquired(tried, SCHEMA_WAIT_SECONDS):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import asyncpg
 
-from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import steps
 from tenancy.migrate.ledger.records import Failure
 from tenancy.migrate.ledger.steps import Place, Step
@@ -20,7 +19,8 @@ from tenancy.migrate.upgrade.scope import timeouts
 from tenancy.migrate.upgrade.script import MigrationFailedError, NeedsDecisionError
 from tenancy.migrate.upgrade.session import UNLIMITED_SECONDS, is_lost
 from tenancy.migrate.upgrade.truth import Truth
-from tenancy.migrate.upgrade.units import Means, Unit, Way, cut
+from tenancy.migrate.upgrade.units import Means, Run, Unit, cut
+from tenancy.migrate.upgrade.way import Way
 
 # The server's refusal to take a statement in a transaction; nothing of it was done.
 _ONLY_OUTSIDE = {"25001", "2D000"}
@@ -58,7 +58,7 @@ class Outside:
         await script.all_of(self._conn, self._change.scope.session())
         for unit in units:
             step = begun.get(unit.number)
-            if unit.way is Way.SETTING:
+            if unit.way is Run.SETTING:
                 await self._set(unit)
             elif step is None or not step.finished:
                 await self._limit(unit)
@@ -66,8 +66,8 @@ class Outside:
                 self._done()
 
     @property
-    def _migration(self) -> Migration:
-        return self._change.migration
+    def _migration(self) -> Way:
+        return self._change.way
 
     def _place(self, unit: Unit) -> Place:
         return Place(self._file.schema, self._file.version, self._file.direction, unit.number)
@@ -90,7 +90,7 @@ class Outside:
                 await self._conn.execute(f"SET {name} = {limit:d}")
 
     async def _do(self, unit: Unit, step: Step | None) -> None:
-        if unit.way is Way.INSIDE and step is None and await self._inside(unit):
+        if unit.way is Run.INSIDE and step is None and await self._inside(unit):
             return
         if step is not None and await self._is_done(unit, step):
             await self._finish(unit)

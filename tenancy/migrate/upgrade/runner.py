@@ -2,34 +2,32 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 
-from tenancy.errors import DatabaseUnavailableError
-from tenancy.migrate.files.model import Language, Migration
+from tenancy.migrate.files.model import Language, Migration, Stage
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
-from tenancy.migrate.ledger.records import Facts, Failure, History, Move, SchemaRef
+from tenancy.migrate.ledger.records import Facts, History, Move, SchemaRef
 from tenancy.migrate.ledger.steps import Direction, Place
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
-from tenancy.migrate.report.events import Backfilling, Event
-from tenancy.migrate.upgrade import lock, retry, script, whole
+from tenancy.migrate.report.events import Event
+from tenancy.migrate.upgrade import lock, script, whole
 from tenancy.migrate.upgrade.applying import apply, commit, content, filled
 from tenancy.migrate.upgrade.change import Change, readable
 from tenancy.migrate.upgrade.lock import Held
 from tenancy.migrate.upgrade.outside import Outside
+from tenancy.migrate.upgrade.persistent import Persistent
 from tenancy.migrate.upgrade.scope import Scope
 from tenancy.migrate.upgrade.script import MigrationFailedError
-from tenancy.migrate.upgrade.session import FORGET, Session, backoff, is_lost
-from tenancy.migrate.upgrade.waiting import Watcher
+from tenancy.migrate.upgrade.session import FORGET, Session
 
 __all__ = ["Upgrade", "apply", "readable"]
 
 
-class Upgrade:
+class Upgrade(Persistent):
     """One schema being brought to the end of its stage's files.
 
     Args:
@@ -53,20 +51,16 @@ class Upgrade:
         watch: Callable[[Event], None] | None = None,
         stop: asyncio.Event | None = None,
     ) -> None:
+        super().__init__(session, schema, watch)
         self.applied: list[str] = []
-        self._session = session
-        self._schema = schema
         self._migrations = migrations
         self._run_id = run_id
         self._shared = shared
         self._until = until
         self._stop = stop
-        self._tell = watch or (lambda _: None)
-        self._watcher = Watcher(session, schema.name, self._tell)
-        self._at: Migration | None = None
         self._unanswered: Change | None = None  # whose COMMIT was sent
+        self._stage = migrations[0].stage if migrations else Stage.TENANT
         self._unplaced: set[str] = set()  # versions that fail at no known place
-        self._progress = 0
 
     async def run(self) -> Position:
         """Apply what is pending, again where that can help; return where the schema stands then.
@@ -78,29 +72,10 @@ class Upgrade:
             LockHeldError: somebody else is at this schema.
             DatabaseUnavailableError: the server cannot be reached.
         """
-        attempt = 0
-        async with self._watcher:
-            while True:
-                progress = self._progress
-                try:
-                    return await self._locked()
-                except whole.UnplacedError:
-                    continue
-                except Exception as error:
-                    attempt = attempt + 1 if self._progress == progress else 1
-                    if attempt >= retry.attempts(error, self._at):
-                        self._raise_final(error)
-                        raise
-                    if is_lost(error):
-                        self._session.discard()
-                    elif retry.is_contention(error.__cause__ or error):
-                        self._watcher.look()
-                await backoff(attempt)
+        return await self._persist(self._locked)
 
-    async def _locked(self) -> Position:
-        conn = await self._session.connection()
-        self._watcher.at(conn.get_server_pid())
-        async with lock.of_schema(conn, self._schema) as held:
+    async def _locked(self, conn: asyncpg.Connection) -> Position:
+        async with lock.of_schema(conn, self._schema, self._stage) as held:
             facts = held.facts
             found, history = await self._position(conn, facts.digest)
             await self._answered(conn, found)
@@ -167,15 +142,6 @@ class Upgrade:
         self.applied.append(migration.version)
         self._progressed()
 
-    def _progressed(self) -> None:
-        """Note that the next failure is not the last one again."""
-        self._progress += 1
-
-    def _told(self, event: Event) -> None:
-        if isinstance(event, Backfilling):
-            self._progressed()
-        self._tell(event)
-
     async def _by_statement(self, conn: asyncpg.Connection, change: Change) -> None:
         await filled(
             conn, change, change.begun, lambda: content(conn, change, self._told, self._stop)
@@ -195,7 +161,7 @@ class Upgrade:
     async def _commit(self, conn: asyncpg.Connection, change: Change) -> None:
         self._unanswered = change
         await commit(conn, change.migration)
-        await script.all_of(conn, [*change.told, *FORGET])
+        await script.all_of(conn, FORGET)
 
     async def _whole(self, conn: asyncpg.Connection, change: Change, *, last: bool) -> bool:
         """Apply *change* in one round trip where that works; return whether the lock is released.
@@ -214,28 +180,6 @@ class Upgrade:
             await self._by_statement(conn, change)
             return False
         return last
-
-    def _raise_final(self, error: Exception) -> None:
-        """Raise *error* as a failure of this schema, where it is one and does not say so itself."""
-        if self._at is None and is_lost(error):
-            raise DatabaseUnavailableError("the connection is lost again and again") from error
-        if self._at is None:
-            return
-        if isinstance(error, AlreadyAppliedError):
-            reason = f"{error}, but its checkpoint says otherwise: did it end its transaction?"
-            raise script.broken(self._at, reason) from error
-        if is_lost(error) or isinstance(error, asyncpg.PostgresError):
-            failure = script.failed(self._at, error)
-            raise MigrationFailedError(self._blocked(failure)) from error
-        if isinstance(error, MigrationFailedError):
-            error.failure = self._blocked(error.failure)
-            error.args = (str(error.failure),)
-
-    def _blocked(self, failure: Failure) -> Failure:
-        """Return *failure* with who held the lock, where it is of one."""
-        if failure.sqlstate != retry.LOCK_TIMEOUT or not self._watcher.blocker:
-            return failure
-        return replace(failure, message=f"{failure.message}; held by {self._watcher.blocker}")
 
 
 def _move(

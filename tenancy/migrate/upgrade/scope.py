@@ -1,6 +1,7 @@
 """Where a file runs: path, timeouts, role; and the check by which the server ends it if it left."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tenancy.identifiers import constant, literal, quoted
@@ -54,7 +55,7 @@ class Scope:
             f"SET tenancy.scope = {literal(self.marker)}",
         ]
 
-    def check(self, *queries: str) -> str:
+    def check(self, *queries: str, true: Sequence[str] = ()) -> str:
         """Return SQL that fails unless the scope is whole and each of *queries* finds a row.
 
         Operators are qualified: the path is the schema's. What it finds, the server can tell in an
@@ -62,19 +63,20 @@ class Scope:
 
         Args:
             queries: SELECT, or a change RETURNING something.
+            true: conditions that have to be true too; evaluated last.
         """
         named = {f"q{number}": query for number, query in enumerate(queries)}
         ctes = ", ".join(f"{name} AS ({query})" for name, query in named.items())
         marker, role, oid = literal(self.marker), constant(self.role), self.schema.oid
         path = "pg_catalog.replace(pg_catalog.current_setting('search_path'), '\"', '')"
-        here = "nspname OPERATOR(pg_catalog.=) pg_catalog.current_schema()"
-        this = f"oid OPERATOR(pg_catalog.=) {oid:d}::pg_catalog.oid"
+        this = f"pg_catalog.to_regnamespace({literal(self.schema.name)})::pg_catalog.oid"
         conditions = [
             f"pg_catalog.current_setting('tenancy.scope', true) IS DISTINCT FROM {marker}",
             f"{path} OPERATOR(pg_catalog.<>) {literal(self._path(quote=False))}",
             f"current_user::pg_catalog.text OPERATOR(pg_catalog.<>) {role}",
-            f"NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE {here} AND {this})",
+            f"({this} OPERATOR(pg_catalog.=) {oid:d}::pg_catalog.oid) IS NOT TRUE",
             *(f"NOT EXISTS (SELECT FROM {name})" for name in named),
+            *(f"NOT {condition}" for condition in true),
         ]
         cases = " ".join(
             f"WHEN {condition} THEN {literal(f'{self.marker}:{number}')}"

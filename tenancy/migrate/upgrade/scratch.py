@@ -1,7 +1,7 @@
 """Schemas for a while: made, filled from the files, looked at, and dropped whatever happens.
 
 The session that made one holds its lock. So one whose lock is free was left behind, by a process or
-a server that was killed, and the next who makes one drops it.
+a server that was killed, and the next who makes one drops it. One that has become a tenant's stays.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from tenancy.errors import DatabaseSetupError
-from tenancy.identifiers import quoted
+from tenancy.identifiers import constant, literal, quoted
 from tenancy.migrate.files.model import Migration
+from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.upgrade import lock, runner, script
 from tenancy.migrate.upgrade.inside import inside
@@ -25,13 +26,16 @@ from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 
 PREFIX = "tenancy_scratch_"
+MARK = "tenancy scratch"  # in front of the stamp in its comment
 DROP_LOCK_TIMEOUT_MILLISECONDS = 30_000
 
 _log = logging.getLogger(__name__)
 
 _LEFT = """
-    SELECT oid, nspname::text AS name FROM pg_catalog.pg_namespace AS n
-    WHERE nspname ^@ $1 AND pg_catalog.pg_has_role(nspowner, 'USAGE')
+    SELECT n.oid, n.nspname::text AS name FROM pg_catalog.pg_namespace AS n
+    JOIN pg_catalog.pg_description AS d
+        ON d.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objoid = n.oid
+    WHERE starts_with(d.description, $1) AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')
       AND NOT EXISTS (  -- those of this session, which could take its own lock again
           SELECT FROM pg_catalog.pg_locks AS l
           WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid()
@@ -41,15 +45,19 @@ _LEDGER = ("migrations", "checkpoints", "steps", "backfills", "failures", "rever
 
 
 @asynccontextmanager
-async def scratch(session: Session) -> AsyncIterator[SchemaRef]:
-    """Yield a new empty schema with an unguessable name, which *session* owns; drop it at the end.
+async def scratch(session: Session, name: str = "") -> AsyncIterator[SchemaRef]:
+    """Yield a new empty schema whose lock *session* holds; drop it at the end.
+
+    Args:
+        session: on no other schema.
+        name: of ours; left out: one that nobody can guess.
 
     Raises:
         DatabaseSetupError: the login may not create schemas.
     """
     conn = await session.connection()
     await sweep(conn)
-    schema = await _made(conn, session.settings)
+    schema = await _made(conn, session.settings, name or PREFIX + secrets.token_hex(8))
     try:
         yield schema
     finally:
@@ -75,20 +83,27 @@ async def replay(
         await session.forget()
 
 
+async def keep(conn: asyncpg.Connection, schema: SchemaRef) -> None:
+    """Let the scratch *schema* be an ordinary one, in the transaction that makes it a tenant's."""
+    comment = (await checkpoints.facts(conn, schema)).comment
+    words = constant(comment.removeprefix(MARK).lstrip("\n"))
+    await conn.execute(f"COMMENT ON SCHEMA {quoted(schema.name)} IS {words}")
+
+
 async def sweep(conn: asyncpg.Connection) -> None:
     """Drop the scratch schemas that nobody works with any more."""
-    for row in await conn.fetch(_LEFT, PREFIX, lock.CLASS):
+    for row in await conn.fetch(_LEFT, MARK, lock.CLASS):
         with contextlib.suppress(LockHeldError, asyncpg.InvalidSchemaNameError):
             async with conn.transaction():
                 await lock.claim(conn, row["oid"])
                 await _drop(conn, SchemaRef(row["oid"], row["name"]))
 
 
-async def _made(conn: asyncpg.Connection, settings: Settings) -> SchemaRef:
-    name = PREFIX + secrets.token_hex(8)
+async def _made(conn: asyncpg.Connection, settings: Settings, name: str) -> SchemaRef:
     try:
         async with conn.transaction():
             await conn.execute(f"CREATE SCHEMA {quoted(name)}")
+            await conn.execute(f"COMMENT ON SCHEMA {quoted(name)} IS {literal(MARK)}")
             oid = await conn.fetchval(
                 "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1", name
             )
@@ -116,6 +131,8 @@ async def _dropped(settings: Settings, schema: SchemaRef) -> None:
 
 
 async def _drop(conn: asyncpg.Connection, schema: SchemaRef) -> None:
+    if await conn.fetchval("SELECT true FROM tenancy.tenants WHERE schema_name = $1", schema.name):
+        return
     await conn.execute(f"SET LOCAL lock_timeout = {DROP_LOCK_TIMEOUT_MILLISECONDS:d}")
     await conn.execute(f"DROP SCHEMA {quoted(schema.name)} CASCADE")
     for table in _LEDGER:

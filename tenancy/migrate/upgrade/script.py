@@ -14,6 +14,7 @@ from tenancy.migrate.upgrade import traces
 from tenancy.migrate.upgrade.change import Change
 from tenancy.migrate.upgrade.scope import LEFT, LOCK_TIMEOUT, STATEMENT_TIMEOUT, Scope, timeouts
 from tenancy.migrate.upgrade.session import UNLIMITED_SECONDS, is_lost
+from tenancy.migrate.upgrade.way import Way
 
 __all__ = [
     "LOCK_TIMEOUT",
@@ -86,7 +87,7 @@ async def run(
         raise
 
 
-async def statements(conn: asyncpg.Connection, migration: Migration) -> None:
+async def statements(conn: asyncpg.Connection, migration: Way) -> None:
     """Run the statements of *migration* one by one.
 
     Raises:
@@ -97,7 +98,7 @@ async def statements(conn: asyncpg.Connection, migration: Migration) -> None:
 
 
 async def execute(
-    conn: asyncpg.Connection, migration: Migration, statement: Statement, seconds: float
+    conn: asyncpg.Connection, migration: Way, statement: Statement, seconds: float
 ) -> None:
     """Run one *statement* of *migration*; after *seconds* without a word the server is given up.
 
@@ -125,10 +126,10 @@ def refuse(change: Change, error: asyncpg.PostgresError) -> None:
     Raises:
         MigrationFailedError, AlreadyAppliedError
     """
-    scope, migration = change.scope, change.migration
+    scope = change.scope
     if checkpoints.is_claimed(error):
-        raise checkpoints.claimed(scope.schema, migration) from error
-    _refuse_left(scope, migration, error)
+        raise checkpoints.claimed(scope.schema, change.migration) from error
+    _refuse_left(scope, change.way, error)
     if scope.fault(error) is not None:
         raise overtaken(change) from error
 
@@ -139,7 +140,7 @@ def overtaken(change: Change) -> checkpoints.AlreadyAppliedError:
     return checkpoints.AlreadyAppliedError(f"{name} does not stand before {label}")
 
 
-def failed(migration: Migration, error: BaseException, offset: int | None = None) -> Failure:
+def failed(migration: Way, error: BaseException, offset: int | None = None) -> Failure:
     """Return *error* as a failure at *offset*, or of the file as a whole."""
     source = migration.source
     place = source.label if offset is None else source.place(offset)
@@ -152,12 +153,12 @@ def failed(migration: Migration, error: BaseException, offset: int | None = None
     return Failure(migration.version, place, said, sqlstate, raised=raised)
 
 
-def failed_at(migration: Migration, error: BaseException, offset: int) -> MigrationFailedError:
+def failed_at(migration: Way, error: BaseException, offset: int) -> MigrationFailedError:
     """Return the error of a file which failed by *error* at *offset*."""
     return MigrationFailedError(failed(migration, error, offset))
 
 
-def broken(migration: Migration, reason: str) -> MigrationFailedError:
+def broken(migration: Way, reason: str) -> MigrationFailedError:
     """Return the error of a file that failed as a whole, without an error of the server's."""
     return MigrationFailedError(Failure(migration.version, migration.source.label, reason))
 
@@ -174,7 +175,7 @@ def head(statement: Statement) -> str:
     return " ".join(found)
 
 
-def timeout_seconds(migration: Migration) -> float:
+def timeout_seconds(migration: Way) -> float:
     """Return how long to wait for the server's answer to one statement of *migration*."""
     timeout = timeouts(migration.directives)[1]
     return timeout / 1000 + SILENCE_SECONDS if timeout else UNLIMITED_SECONDS
@@ -195,12 +196,12 @@ def words(error: BaseException) -> str:
     return f"{condition.lower()}{constraint}"
 
 
-def _statement_at(migration: Migration, offset: int) -> Statement | None:
+def _statement_at(migration: Way, offset: int) -> Statement | None:
     before = [one for one in migration.source.statements if one.start <= offset]
     return before[-1] if before else None
 
 
-def _refuse_left(scope: Scope, migration: Migration, error: BaseException) -> None:
+def _refuse_left(scope: Scope, migration: Way, error: BaseException) -> None:
     fault = scope.fault(error)
     if fault is not None and fault < len(LEFT):
         raise broken(migration, LEFT[fault]) from error

@@ -9,7 +9,7 @@ from tenancy.migrate.files.source import Source
 from tenancy.migrate.files.splitter import Kind, Statement, Token, split, tokens
 
 
-class Way(Enum):
+class Run(Enum):
     """How a statement is run."""
 
     SETTING = auto()  # of the session: each session that runs the file needs it
@@ -42,7 +42,7 @@ class Unit:
     number: int
     statement: Statement
     parts: tuple[Statement, ...]
-    way: Way
+    way: Run
     means: Means
     names: tuple[tuple[str, ...], ...] = ()
 
@@ -59,6 +59,7 @@ class Unit:
 
 _SETTING = re.compile(r"(SET|RESET)\b(?! (LOCAL|CONSTRAINTS|TRANSACTION)\b)")
 _BLOCK = re.compile(r"(BEGIN|START TRANSACTION)\b")
+_CONTROL = re.compile(r"(BEGIN|START TRANSACTION|COMMIT|END)\b")
 _MEANS = tuple(
     (re.compile(pattern, re.DOTALL), means)
     for pattern, means in (
@@ -84,14 +85,13 @@ def cut(source: Source) -> tuple[Unit, ...]:
 def _unit(number: int, statement: Statement) -> Unit:
     words = statement.words
     if _BLOCK.match(words):
-        _, *parts, _ = _within(statement)
-        return Unit(number, statement, tuple(parts), Way.INSIDE, Means.UNKNOWN)
+        return Unit(number, statement, _within(statement), Run.INSIDE, Means.UNKNOWN)
     means = next((means for pattern, means in _MEANS if pattern.match(words)), Means.UNKNOWN)
-    unit = Unit(number, statement, (statement,), Way.INSIDE, means, _names(means, statement))
+    unit = Unit(number, statement, (statement,), Run.INSIDE, means, _names(means, statement))
     if _SETTING.match(words):
-        return Unit(number, statement, (statement,), Way.SETTING, Means.REPEATABLE)
+        return Unit(number, statement, (statement,), Run.SETTING, Means.REPEATABLE)
     if unit.concurrent or _ALWAYS_OUTSIDE.match(words):
-        return Unit(number, statement, (statement,), Way.OUTSIDE, means, unit.names)
+        return Unit(number, statement, (statement,), Run.OUTSIDE, means, unit.names)
     return unit
 
 
@@ -100,6 +100,7 @@ def _within(statement: Statement) -> tuple[Statement, ...]:
     return tuple(
         Statement(one.text, statement.start + one.start, one.words)
         for one in split(tokens(statement.text))
+        if not _CONTROL.match(one.words)
     )
 
 
@@ -126,7 +127,7 @@ def _names(means: Means, statement: Statement) -> tuple[tuple[str, ...], ...]:
 def _name(found: list[Token]) -> tuple[str, ...]:
     """Return the parts of the name that *found* begins with."""
     parts: list[str] = []
-    for token, following in zip(found, [*found[1:], None], strict=True):
+    for token, following in zip(found, [*found[1:], None], strict=False):
         if token.kind is Kind.WORD:
             parts.append(token.text.lower())
         elif token.kind is Kind.QUOTED_NAME:

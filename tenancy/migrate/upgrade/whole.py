@@ -7,6 +7,7 @@ done. What an error means is told from the transaction: while it is open nothing
 import asyncpg
 
 from tenancy.migrate.files.model import Migration
+from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.upgrade import script
 from tenancy.migrate.upgrade.change import Change
 from tenancy.migrate.upgrade.lock import UNLOCK
@@ -25,7 +26,11 @@ async def run(conn: asyncpg.Connection, change: Change, *, last: bool) -> None:
         UnplacedError: something failed; whether it was before COMMIT only the ledger knows.
         AlreadyAppliedError: somebody else was faster.
     """
-    begun = "; ".join(change.begun)
+    # Not told within the transaction, as the ledger's trigger would: a COMMIT that tells something
+    # waits for all others that do in the database, each with its own wait for the disk (async.c).
+    # The server goes on to the end of this text, even if nobody is there any more.
+    later = [checkpoints.TELLS_LATER] if change.told else []
+    begun = "; ".join([*change.begun, *later])
     after = [*change.ended, "COMMIT", *change.told, *FORGET, *([UNLOCK] if last else [])]
     # The line ends: the file may end in a comment.
     sql = f"{begun};\n{change.migration.source.text}\n;{'; '.join(after)}"

@@ -1,0 +1,79 @@
+"""The command that tries what is pending, and leaves nothing of it: rehearse."""
+
+import json
+import sys
+from functools import partial
+
+import click
+
+from tenancy.exits import Exit, exit_codes
+from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.rehearsal import output
+from tenancy.migrate.rehearsal.rehearse import LIMIT_SECONDS
+from tenancy.migrate.rehearsal.rehearse import rehearse as rehearsed
+from tenancy.migrate.rehearsal.steps import How
+
+
+@click.command()
+@click.option(
+    "--tenant",
+    "tenants",
+    multiple=True,
+    metavar="SLUG",
+    help="This tenant's; repeatable. None: the first that is behind.",
+)
+@click.option(
+    "--sample", type=click.IntRange(1), metavar="N", help="The N largest that are behind."
+)
+@click.option(
+    "--clone",
+    "how",
+    flag_value=How.CLONE,
+    type=How,
+    default=True,
+    help="In a copy of the structure, made from the files, without rows. The default.",
+)
+@click.option(
+    "--rolled-back",
+    "how",
+    flag_value=How.ROLLED_BACK,
+    type=How,
+    help="In the tenant's own schema and rows; takes the locks, and gives them back.",
+)
+@click.option(
+    "--limit",
+    type=click.FloatRange(0, min_open=True),
+    default=LIMIT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long --rolled-back may hold its locks.",
+)
+@json_option
+@debug_option
+def rehearse(  # noqa: PLR0913 - one argument per option
+    *,
+    tenants: tuple[str, ...],
+    sample: int | None,
+    how: How,
+    limit: float,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Try what is pending, and say the time, the locks and what is rewritten. Changes nothing.
+
+    Exit code 3: it would fail.
+
+    Example: python -m tenancy.migrate rehearse --tenant acme --rolled-back
+    """
+    if tenants and sample:
+        raise click.UsageError("--tenant and --sample exclude one another")
+    ask = partial(rehearsed, how=how, tenants=tenants, sample=sample, limit_seconds=limit)
+    with exit_codes(debug=debug):
+        found = answer(ask)
+        for one in found:
+            print_lines(
+                [json.dumps(output.rehearsal_object(one))] if as_json else output.lines(one)
+            )
+        if not found and not as_json:
+            print_lines(["nothing pending"])
+        sys.exit(Exit.FAILED if any(one.failure for one in found) else Exit.CURRENT)

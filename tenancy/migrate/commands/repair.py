@@ -1,0 +1,95 @@
+"""The command that puts the ledger right: repair."""
+
+import json
+import sys
+
+import click
+
+from tenancy.exits import Exit, exit_codes
+from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.upkeep import telling
+from tenancy.migrate.upkeep.mending import Wanted
+from tenancy.migrate.upkeep.repair import repairs
+from tenancy.settings import Settings
+
+
+@click.command()
+@click.argument("versions", nargs=-1, metavar="[VERSION...]")
+@click.option(
+    "--accept-checksum",
+    "checksums",
+    is_flag=True,
+    help="Accept files that were changed after they were applied: all, or those of VERSION.",
+)
+@click.option(
+    "--accept-missing",
+    "missing",
+    multiple=True,
+    metavar="VERSION",
+    help="Forget a tenants' file that does not exist any more; repeatable.",
+)
+@click.option(
+    "--rebuild-checkpoint",
+    "checkpoints",
+    is_flag=True,
+    help="Believe the ledger's rows where they do not add up to the checkpoint.",
+)
+@click.option(
+    "--forget-gone", is_flag=True, help="Drop what the ledger has of schemas that do not exist."
+)
+@click.option("--tenant", "tenants", multiple=True, metavar="SLUG", help="Only it; repeatable.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@debug_option
+def repair(  # noqa: PLR0913 - its options
+    versions: tuple[str, ...],
+    *,
+    checksums: bool,
+    missing: tuple[str, ...],
+    checkpoints: bool,
+    forget_gone: bool,
+    tenants: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Put the ledger right; touches no tenant's tables.
+
+    Says what would change and asks. Exits with 6 where something cannot be put right like this.
+
+    Example: python -m tenancy.migrate repair --accept-checksum 0012
+    """
+    wanted = Wanted(checksums, checkpoints, frozenset(missing), frozenset(versions))
+    if wanted == Wanted(versions=wanted.versions) and not forget_gone:
+        raise click.UsageError("say what to repair: see --help")
+    if versions and not checksums:
+        raise click.UsageError("VERSION goes with --accept-checksum")
+    if forget_gone and tenants:
+        raise click.UsageError("--forget-gone is for schemas that are no tenant's: leave --tenant")
+
+    async def run(settings: Settings) -> Exit:
+        async with repairs(settings, wanted, tenants=tenants, forget_gone=forget_gone) as found:
+            told = telling.repair_objects(found) if as_json else ()
+            print_lines(map(json.dumps, told) if as_json else telling.repair_lines(found))
+            if not found.ready and not found.gone:
+                print_lines([] if as_json else ["nothing to put right"])
+            elif yes or _agreed():
+                done = await found.carry_out()
+                print_lines(
+                    [json.dumps({"event": "repaired", "schemas": done})]
+                    if as_json
+                    else [f"{done:,} {'schema' if done == 1 else 'schemas'} put right"]
+                )
+            else:
+                click.echo("nothing was changed", err=True)
+            return Exit.REFUSED if found.refused else Exit.CURRENT
+
+    with exit_codes(debug=debug):
+        sys.exit(answer(run))
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        click.echo("nobody is there to be asked: say --yes", err=True)
+        return False
+    return click.confirm("change the ledger like this?", err=True)

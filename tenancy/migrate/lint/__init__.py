@@ -1,0 +1,1 @@
+"""What a file should not say, found by reading it: rules for tenants, and squawk's."""

@@ -1,0 +1,1 @@
+"""What is pending, tried where it changes nothing: how long, which locks, what is rewritten."""
