@@ -170,6 +170,21 @@ async def test_files_of_both_kinds_follow_each_other(fleet: Fleet) -> None:
     assert await fleet.fetch(ONCE.format("t_acme")) == [(30, 30)]
 
 
+async def test_a_way_back_has_loops_of_its_own(fleet: Fleet) -> None:
+    await _counters(fleet, 30, options="size=10")
+    path = fleet.sql / "tenant/0003_count.py"
+    up = path.read_text()
+    down = up.replace("def up", "def down").replace("v + 1", "v - 1").replace(":up", ":down")
+    path.write_text(up + down)
+    for _ in range(2):
+        (await fleet.up()).raise_for_failures()
+        assert await fleet.fetch(ONCE.format("t_acme")) == [(30, 30)]
+        result = await fleet.asked("down", "--to", "0002", "--tenant", "acme", "--yes")
+        assert result.code == 0, result
+        assert await fleet.fetch(ONCE.format("t_acme")) == [(30, 0)]
+        assert await fleet.versions() == {"acme": "0002"}
+
+
 async def test_schemas_side_by_side_share_nothing(fleet: Fleet) -> None:
     slugs = [f"tenant-{n}" for n in range(8)]
     await _counters(fleet, 200, *slugs, options="size=30")
