@@ -12,7 +12,8 @@ from tenancy.migrate.fleet import phases
 from tenancy.migrate.fleet.context import Context
 from tenancy.migrate.fleet.phases import Phase
 from tenancy.migrate.fleet.policy import StopRule
-from tenancy.migrate.fleet.upgrading import Upgrader, is_workable
+from tenancy.migrate.fleet.standing import is_workable
+from tenancy.migrate.fleet.upgrading import Upgrader, upgrader
 from tenancy.migrate.ledger.records import Failure
 from tenancy.migrate.plan.steps import Step
 from tenancy.migrate.report.outcomes import Outcome, Result
@@ -42,7 +43,7 @@ class Wave:
     _refreshing: bool = False
 
     def __post_init__(self) -> None:
-        self._upgrader = self.context.upgrader
+        self._upgrader = upgrader(self.context)
 
     async def go(self, steps: Sequence[Step]) -> bool:
         """Bring up the schemas of *steps*, listed just now; return whether any was to be tried."""
