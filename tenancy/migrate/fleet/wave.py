@@ -70,10 +70,14 @@ class Wave:
 
     async def _phase(self, phase: Phase, todo: Sequence[Step]) -> None:
         options = self.context.options
-        fresh = [step for step in todo if (_oid(step), phase.until) not in self._tried]
-        # What another runner was at was not tried; what stays behind all the same never moves.
-        self.failed.update(_oid(step) for step in todo if step not in fresh)
-        self._queue = deque(step for step in fresh if phase.concerns(step.position.pending))
+        # What another runner was at was not tried. What was, and stays behind, never moves.
+        stuck = {oid for oid in map(_oid, todo) if (oid, phase.until) in self._tried}
+        self.failed |= stuck
+        self._queue = deque(
+            step
+            for step in todo
+            if _oid(step) not in stuck and phase.concerns(step.position.pending)
+        )
         if self.shuffled:
             random.shuffle(self._queue)
 
