@@ -143,7 +143,8 @@ def wanted(
             contradicts itself.
     """
     found = back.reversal(migrations, history, to)
-    if found and (above := [version for version in unfinished if version > to]):
+    files = {migration.version for migration in migrations}
+    if found and (above := [one for one in unfinished if one > to and one in files]):
         raise MigrationRefusedError(
             f"{above[0]}: a part of it was done, and would be taken for done afterwards: "
             "let `up` come to its end first"
