@@ -449,3 +449,14 @@ async def test_an_index_that_somebody_else_is_building_is_left_to_him(
         await build
     await schemas.upgraded(schema, migration)
     assert await schemas.indexes(schema) == {"fine": True}
+
+
+async def test_a_block_is_one_transaction_even_where_a_procedure_ends_it(schemas: Schemas) -> None:
+    """Else it would be run in pieces, and those before the one that fails a second time."""
+    migration = schemas.file("BEGIN;\nUPDATE notes SET n = n + 1;\nCALL ends();\nCOMMIT;")
+    schema = await schemas.made(
+        BEFORE + "CREATE PROCEDURE {0}.ends() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;"
+    )
+    with pytest.raises(MigrationFailedError, match=r":4:1: \[2D000\]"):
+        await schemas.upgraded(schema, migration)
+    assert await schemas.fetch(f"SELECT DISTINCT n FROM {schema.name}.notes") == [(0,)]

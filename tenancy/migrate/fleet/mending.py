@@ -169,7 +169,9 @@ async def _wanted(
         with _naming(slug):
             digest = await checkpoints.digest(conn, schema)
             history = await checkpoints.history(conn, schema.oid)
-            found.append(Wanted(slug, schema, wanted(migrations, digest, history, version)))
+            unfinished = await steps.unfinished(conn, schema.oid)
+            pending = wanted(migrations, digest, history, version, unfinished)
+            found.append(Wanted(slug, schema, pending))
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ from tenancy.migrate.ledger.steps import Direction, Place
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.report.events import Event
-from tenancy.migrate.upgrade import lock, script, whole
+from tenancy.migrate.upgrade import lock, script, stamp, whole
 from tenancy.migrate.upgrade.applying import apply, commit, content, filled
 from tenancy.migrate.upgrade.change import Change, readable
 from tenancy.migrate.upgrade.lock import Held
@@ -79,7 +79,7 @@ class Upgrade(Persistent):
     async def _locked(self, conn: asyncpg.Connection) -> Position:
         async with lock.of_schema(conn, self._schema, self._stage) as held:
             facts = held.facts
-            found, history = await self._position(conn, facts.digest)
+            found, history = await self._position(conn, facts)
             await self._answered(conn, found)
             digest, rest = facts.digest, list(found.pending)
             while self._wanted(rest):
@@ -114,9 +114,17 @@ class Upgrade(Persistent):
         return found or chain.difference(self._migrations, digest, history or History({}))
 
     async def _position(
-        self, conn: asyncpg.Connection, digest: str
+        self, conn: asyncpg.Connection, facts: Facts
     ) -> tuple[Position, History | None]:
         """Return where the schema stands, and its history where that is not the files'."""
+        digest, said = facts.digest, stamp.read(facts.comment)
+        if said and not digest:
+            # Its files would all be applied a second time.
+            reason = (
+                f"its comment says it stands at {said[0]}, and the ledger has nothing of it: was "
+                f"it restored from a dump? Then say `baseline {said[0]}` for it"
+            )
+            return Position(Verdict.DAMAGED, reason=reason), None
         found = chain.position(self._migrations, digest)
         if found is not None:
             return found, None

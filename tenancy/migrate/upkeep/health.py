@@ -6,6 +6,7 @@ import asyncpg
 
 from tenancy.migrate.files.model import Stage
 from tenancy.migrate.ledger import checkpoints, cohorts, shapes
+from tenancy.migrate.ledger.reversals import UNFINISHED
 from tenancy.migrate.ledger.shapes import Member
 from tenancy.migrate.upgrade import stamp
 from tenancy.migrate.upkeep.verdicts import Fault
@@ -42,8 +43,9 @@ def _stamped(members: Sequence[Member]) -> Iterator[tuple[str, str]]:
 async def _damaged(conn: asyncpg.Connection, members: Sequence[Member]) -> list[tuple[str, str]]:
     slugs = {member.schema: member.slug for member in members}
     words = "its rows in the ledger do not add up to its checkpoint: repair --rebuild-checkpoint"
+    back = "it is half-way back: say `down` once more, to the version that it was to go to"
     return [
-        (slugs[schema.name], words)
+        (slugs[schema.name], back if cohort.digest.startswith(UNFINISHED) else words)
         for cohort in await cohorts.cohorts(conn, list(slugs))
         if cohort.stage is Stage.TENANT
         and (await checkpoints.history(conn, cohort.schemas[0].oid)).digest != cohort.digest
