@@ -98,12 +98,13 @@ async def _traces(conn: asyncpg.Connection, statements: list[str]) -> list[tuple
         await conn.execute("ROLLBACK")
 
 
+@pytest.mark.timeout(600)  # in the long form
 async def test_a_text_does_statement_by_statement_what_it_does_whole(
     empty_database: Database, seed: int, *, long: bool
 ) -> None:
     conn = await asyncpg.connect(empty_database.superuser_url)
     try:
-        for number in range(3000 if long else 150):
+        for number in range(1500 if long else 100):
             text = _Writer(seed + number).text().replace("\r\n", "\n").replace("\r", "\n")
             source = Source("a", text)
             whole = await _traces(conn, [text])

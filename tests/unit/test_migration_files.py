@@ -414,6 +414,20 @@ def test_a_stage_may_be_a_link_to_a_history(tmp_path: Path) -> None:
     assert [m.source.statements[0].text for m in loaded] == ["SELECT 1", "SELECT 1"]
 
 
+def test_an_extension_needs_a_shared_stage_beside_the_history(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "0001_a.sql").write_text("CREATE EXTENSION IF NOT EXISTS hstore; SELECT 1")
+    with pytest.raises(MigrationFileError, match=r"as tenant/, this folder or a link to it"):
+        folders.load_all(_settings(theirs)).check()
+    (tmp_path / "sql" / "shared").mkdir(parents=True)
+    (tmp_path / "sql" / "tenant").symlink_to(theirs)
+    shared = tmp_path / "sql" / "shared" / "0001_extensions.sql"
+    shared.write_text('-- create extension other\nCREATE EXTENSION IF NOT EXISTS "hstore";')
+    (loaded,) = folders.load_all(_settings(tmp_path / "sql")).tenant
+    assert [one.text for one in loaded.source.statements] == ["SELECT 1"]
+
+
 def test_a_broken_link_is_told(tmp_path: Path) -> None:
     (tmp_path / "0001_a.sql").symlink_to(tmp_path / "gone")
     with pytest.raises(

@@ -46,6 +46,7 @@ def load_all(settings: Settings) -> Files:
             shared=settings.shared_schema,
             own=settings.sql_written_for,
             extensions=frozenset(made),
+            alone=direct,
         )
 
     return Files(

@@ -12,9 +12,11 @@ class Reading:
         shared: the schema of the shared stage, which tenants' files may name.
         own: the schema whose name stands for the tenant's own; None: no name does.
         extensions: those that the shared stage makes.
+        alone: whether the folder holds migrations itself, so that there is no shared stage.
     """
 
     tenant: bool = False
     shared: str = "shared"
     own: str | None = None
     extensions: frozenset[str] = frozenset()
+    alone: bool = False

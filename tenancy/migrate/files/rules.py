@@ -118,15 +118,17 @@ def faults(statement: Statement, reading: Reading) -> Iterator[tuple[int, str]]:
     if not reading.tenant:
         return
     if (name := extension(statement)) is not None:
-        yield statement.start, f"{head(statement)}: {_extension(name)}"
+        yield statement.start, f"{head(statement)}: {_extension(name, reading)}"
     for offset, schema in scope.faults(statement, reading):
         yield offset, _elsewhere(schema, reading)
 
 
-def _extension(name: str) -> str:
+def _extension(name: str, reading: Reading) -> str:
+    line = f'`CREATE EXTENSION IF NOT EXISTS "{name}";`'
+    where = " (make a directory with it and, as tenant/, this folder or a link to it)"
     return (
-        "an extension is in a database once, not in each tenant: put "
-        f'`CREATE EXTENSION IF NOT EXISTS "{name}";` into a file of shared/, then this may stay'
+        f"an extension is in a database once, not in each tenant: put {line} into a file of shared/"
+        f"{where if reading.alone else ''}, then this may stay"
     )
 
 

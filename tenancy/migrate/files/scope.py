@@ -14,6 +14,7 @@ _KINDS = {"TABLE", "VIEW", "SEQUENCE", "INDEX", "TYPE", "DOMAIN", "FUNCTION", "P
 _KINDS |= {"ROUTINE", "AGGREGATE", "STATISTICS", "COLLATION"}
 # Behind these stands a relation and nothing else: no column, no variable.
 _BEFORE = {"UPDATE", "JOIN", "REFERENCES", "TRUNCATE"}
+_HEAD = 16  # tokens that a statement's kind is told from
 _ON = {"INDEX", "TRIGGER", "POLICY", "RULE"}
 _HEADS = {"CREATE", "ALTER", "DROP", "TRUNCATE", "LOCK", "COMMENT", "GRANT", "REVOKE"}
 _MODIFIERS = {"OR", "REPLACE", "UNIQUE", "UNLOGGED", "MATERIALIZED", "FOREIGN", "RECURSIVE", "ON"}
@@ -57,8 +58,9 @@ def _is_target(loud: Sequence[Token], at: int, opened: list[str]) -> bool:
     """Whether the name at *at* must be that of a thing in a schema."""
     while at and loud[at - 1].word in _SKIPPED:
         at -= 1
-    words = [token.word for token in loud[:at]]
-    before, last = words[-1:], words[-2:-1]
+    before = [token.word for token in loud[max(0, at - 1) : at]]
+    last = [token.word for token in loud[max(0, at - 2) : max(0, at - 1)]]
+    words = [token.word for token in loud[: min(at, _HEAD)]]
     if before == ["FROM"]:
         return last != ["DISTINCT"] and not _OWN_FROM & set(opened[-1:])
     if before == ["INTO"]:
@@ -69,7 +71,7 @@ def _is_target(loud: Sequence[Token], at: int, opened: list[str]) -> bool:
     if before == [","]:
         return words[:1] in (["DROP"], ["TRUNCATE"]) and not opened
     if before and before[0] in _KINDS:  # and not a column's type or name
-        return words[:1] != [] and words[0] in _HEADS and set(words[1:-1]) <= _MODIFIERS
+        return at <= _HEAD and words[0] in _HEADS and set(words[1:-1]) <= _MODIFIERS
     return bool(before) and before[0] in _BEFORE
 
 
