@@ -29,6 +29,42 @@ def _texts(migration: Migration) -> tuple[list[str], list[str] | None]:
     return found[0], found[1] if migration.down else None
 
 
+# Nobody's
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        *("-- migrate down", "--migrate down", "-- @migrate:down", "/* migrate:down */"),
+        *("-- + goose Down", "-- goose Down", "-- +gooseDown", "-- rambler down", "-- !Downs"),
+        *("-- down", "-- Down Migration", "--//@UNDO", "-- migrate up lock_timeout:1s"),
+        *("--- create above / drop below ---", "---- create above / drop below"),
+    ],
+)
+def test_a_marker_that_nobody_reads_is_refused(tmp_path: Path, slip: str) -> None:
+    text = f"CREATE TABLE notes (id int);\n\n  {slip}\nDROP TABLE notes;\n"
+
+    with pytest.raises(MigrationFileError, match=r":3:3: .* is read by nobody"):
+        _read(tmp_path, text)
+    with pytest.raises(MigrationFileError, match="is read by nobody"):
+        _read(tmp_path, f"-- migrate:up\n{text}")
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        *("-- migrate up to the new form", "-- down here is the rest", "-- rolls up", "-- upper"),
+        *("-- migrate everybody", "/* goes\ndown\n*/", "SELECT '\n-- down\n';", "-- -----"),
+        *("-- undo what 0007 did", "-- migrate: the old rows go down"),
+        *("-- Up", "-- down"),  # headings
+    ],
+)
+def test_a_remark_is_none(tmp_path: Path, remark: str) -> None:
+    up, down = _texts(_read(tmp_path, f"{remark}\nSELECT 1"))
+
+    assert (up[-1], down) == ("SELECT 1", None)
+
+
 # Ours
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tenancy.errors import MigrationFileError
 from tenancy.migrate.files.directives import Word, options
+from tenancy.migrate.files.slips import slips
 from tenancy.migrate.files.source import Source, Span
 from tenancy.migrate.files.splitter import Kind, Token
 
@@ -76,13 +77,12 @@ def sections(source: Source) -> Sections:
     """Return what of *source* goes up, and what down.
 
     Raises:
-        MigrationFileError: a marker that is unknown, stands where its tool does not read it, or is
-            of another tool than the one before.
+        MigrationFileError: a marker that is unknown, stands where its tool does not read it, is of
+            another tool than the one before, or is written so that nobody reads it.
     """
     whole = Sections(None, Section((0, len(source.text))))
-    if not _HINT.search(source.text):
-        return whole
-    found = list(_markers(source))
+    found = list(_markers(source)) if _HINT.search(source.text) else []
+    _refuse_slips(source, found)
     if not found:
         return whole
     for marker in found:
@@ -113,6 +113,18 @@ def _markers(source: Source) -> Iterator[Marker]:
                 for word in re.finditer(r"\S+", match["options"])
             )
             yield Marker(tool, " ".join(match["name"].lower().split()), words, token)
+
+
+def _refuse_slips(source: Source, found: list[Marker]) -> None:
+    read = {marker.token.start for marker in found}
+    for token in slips(source):
+        if token.start not in read:
+            text = " ".join(token.text.split())
+            raise source.refusal(
+                token.start,
+                f"{text!r} is read by nobody, and what stands below would go up: write "
+                "`-- migrate:up` or `-- migrate:down`, or put the remark in other words",
+            )
 
 
 def _is_prose(match: re.Match[str]) -> bool:
