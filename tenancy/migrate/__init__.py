@@ -17,7 +17,6 @@ from tenancy.migrate.files.folder import load_all as load
 from tenancy.migrate.files.folder import packaged_sql_folder, sql_folder
 from tenancy.migrate.files.model import Files, Migration, Stage
 from tenancy.migrate.fleet.look import plan, status
-from tenancy.migrate.fleet.mending import Reversed, down, resolve
 from tenancy.migrate.fleet.options import Options
 from tenancy.migrate.fleet.run import resume
 from tenancy.migrate.fleet.run import up as migrate
@@ -40,8 +39,10 @@ from tenancy.settings import Settings
 
 if TYPE_CHECKING:
     from tenancy.migrate.upkeep.baseline import Baselined, baseline
+    from tenancy.migrate.upkeep.down import Reversed, down
     from tenancy.migrate.upkeep.mending import Wanted
     from tenancy.migrate.upkeep.repair import Repairs, repairs
+    from tenancy.migrate.upkeep.resolve import resolve
     from tenancy.migrate.upkeep.verdicts import Verification
     from tenancy.migrate.upkeep.verify import verify
 
@@ -89,10 +90,13 @@ __all__ = [
 _UPKEEP = {
     "Baselined": "baseline",
     "Repairs": "repair",
+    "Reversed": "down",
     "Verification": "verdicts",
     "Wanted": "mending",
     "baseline": "baseline",
+    "down": "down",
     "repairs": "repair",
+    "resolve": "resolve",
     "verify": "verify",
 }
 
