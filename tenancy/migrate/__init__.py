@@ -6,25 +6,26 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from tenancy.migrate.files.folder import load_all as load
-from tenancy.migrate.files.folder import packaged_sql_folder
-from tenancy.migrate.files.model import Files, Migration, Stage
+# At once, for the package `plan` would stand in its place as soon as somebody imports that.
 from tenancy.migrate.fleet.look import plan, status
-from tenancy.migrate.fleet.options import Options
-from tenancy.migrate.fleet.run import resume
-from tenancy.migrate.fleet.run import up as migrate
-from tenancy.migrate.origin.creation import apply_all, built
-from tenancy.migrate.origin.snapshot import snapshot
-from tenancy.migrate.plan.stages import refuse_unless_current, stages_behind
-from tenancy.migrate.plan.steps import Survey
-from tenancy.migrate.report.outcomes import Outcome, Report, Result
-from tenancy.migrate.shape.snapshot import Snapshot
-from tenancy.migrate.upgrade.batches import Batch
-from tenancy.migrate.upgrade.lock import RunLockHeldError
-from tenancy.migrate.upgrade.python import Context
-from tenancy.migrate.upgrade.scratch import keep
 
 if TYPE_CHECKING:
+    from tenancy.migrate.files.folder import load_all as load
+    from tenancy.migrate.files.folder import packaged_sql_folder
+    from tenancy.migrate.files.model import Files, Migration, Stage
+    from tenancy.migrate.fleet.options import Options
+    from tenancy.migrate.fleet.run import resume
+    from tenancy.migrate.fleet.run import up as migrate
+    from tenancy.migrate.origin.snapshot import snapshot
+    from tenancy.migrate.origin.tenants import apply_all, built
+    from tenancy.migrate.plan.stages import refuse_unless_current, stages_behind
+    from tenancy.migrate.plan.steps import Survey
+    from tenancy.migrate.report.outcomes import Outcome, Report, Result
+    from tenancy.migrate.shape.snapshot import Snapshot
+    from tenancy.migrate.upgrade.batches import Batch
+    from tenancy.migrate.upgrade.lock import RunLockHeldError
+    from tenancy.migrate.upgrade.python import Context
+    from tenancy.migrate.upgrade.scratch import keep
     from tenancy.migrate.upkeep.baseline import Baselined, baseline
     from tenancy.migrate.upkeep.down import Reversed, down
     from tenancy.migrate.upkeep.mending import Wanted
@@ -70,23 +71,47 @@ __all__ = [
     "verify",
 ]
 
-
-# Imported when they are asked for: a run that finds nothing pending has no need of them.
-_UPKEEP = {
-    "Baselined": "baseline",
-    "Repairs": "repair",
-    "Reversed": "down",
-    "Verification": "verdicts",
-    "Wanted": "mending",
-    "baseline": "baseline",
-    "down": "down",
-    "repairs": "repair",
-    "resolve": "resolve",
-    "verify": "verify",
+# Imported when they are asked for: a run that finds nothing pending takes as long as its imports.
+_FROM = {
+    "Baselined": "upkeep.baseline",
+    "Batch": "upgrade.batches",
+    "Context": "upgrade.python",
+    "Files": "files.model",
+    "Migration": "files.model",
+    "Options": "fleet.options",
+    "Outcome": "report.outcomes",
+    "Repairs": "upkeep.repair",
+    "Report": "report.outcomes",
+    "Result": "report.outcomes",
+    "Reversed": "upkeep.down",
+    "RunLockHeldError": "upgrade.lock",
+    "Snapshot": "shape.snapshot",
+    "Stage": "files.model",
+    "Survey": "plan.steps",
+    "Verification": "upkeep.verdicts",
+    "Wanted": "upkeep.mending",
+    "apply_all": "origin.tenants",
+    "baseline": "upkeep.baseline",
+    "built": "origin.tenants",
+    "down": "upkeep.down",
+    "keep": "upgrade.scratch",
+    "load": "files.folder:load_all",
+    "migrate": "fleet.run:up",
+    "packaged_sql_folder": "files.folder",
+    "refuse_unless_current": "plan.stages",
+    "repairs": "upkeep.repair",
+    "resolve": "upkeep.resolve",
+    "resume": "fleet.run",
+    "snapshot": "origin.snapshot",
+    "stages_behind": "plan.stages",
+    "verify": "upkeep.verify",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _UPKEEP:
+    if name not in _FROM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.upkeep.{_UPKEEP[name]}"), name)
+    module, _, called = _FROM[name].partition(":")
+    found = getattr(importlib.import_module(f"{__name__}.{module}"), called or name)
+    globals()[name] = found
+    return found

@@ -83,7 +83,6 @@ async def main(rows: int, rounds: int) -> None:
 
 async def execute(database: Database, sql: str) -> int | None:
     async with superuser(database.admin_url) as conn:
-        await conn.execute("RESET ALL")
         return (
             await conn.fetchval(sql)
             if sql.startswith("SELECT")

@@ -81,6 +81,7 @@ async def test_each_row_is_met_once(fleet: Fleet) -> None:
         ("id bytea PRIMARY KEY", "decode(md5(n::text), 'hex')"),
         ("a int, b text, PRIMARY KEY (b, a)", "n / 3, chr(90 + n % 7)"),
         ("id int UNIQUE NOT NULL", "-n"),
+        ("id int NOT NULL, x int, UNIQUE (id) INCLUDE (x)", "n, -n"),
     ],
 )
 async def test_a_backfill_goes_on_where_it_was_along_any_key(
@@ -137,6 +138,51 @@ async def test_rows_the_condition_is_not_true_of_are_passed_over(fleet: Fleet) -
     (await fleet.up()).raise_for_failures()
     assert await fleet.fetch(ONCE.format("t_acme")) == [(90, 30)]
     assert await fleet.fetch(DONE) == [(30, True)]
+
+
+async def test_a_loop_that_has_ended_is_passed_over(fleet: Fleet) -> None:
+    await _counters(fleet, 30, options="size=10")
+    path = fleet.sql / "tenant/0003_count.py"
+    path.write_text(
+        path.read_text() + "    async for batch in context.batches('notes'):\n"
+        "        assert not await context.conn.fetchval('SELECT count(*) FROM notes')\n"
+    )
+    await fleet.execute("INSERT INTO t_acme.notes (body) VALUES ('a')")
+    assert "AssertionError" in await _failure(fleet)
+    await fleet.execute("INSERT INTO t_acme.counters VALUES (31); DELETE FROM t_acme.notes")
+    (await fleet.up()).raise_for_failures()
+    assert await fleet.fetch(ONCE.format("t_acme")) == [(31, 30)]
+
+
+async def test_files_of_both_kinds_follow_each_other(fleet: Fleet) -> None:
+    await _counters(fleet, 30, options="size=10")
+    for version in ("0004", "0006"):
+        fleet.write(
+            f"tenant/{version}_more.py",
+            "async def up(context):\n    async with context.conn.transaction():\n"
+            "        await context.conn.execute('UPDATE counters SET v = v - 1')\n",
+        )
+    text = (fleet.sql / "tenant/0003_count.py").read_text()
+    for version in ("0005", "0007"):
+        fleet.write(f"tenant/{version}_count.py", text)
+    (await fleet.up()).raise_for_failures()
+    assert await fleet.versions() == {"acme": "0007"}
+    assert await fleet.fetch(ONCE.format("t_acme")) == [(30, 30)]
+
+
+async def test_a_way_back_has_loops_of_its_own(fleet: Fleet) -> None:
+    await _counters(fleet, 30, options="size=10")
+    path = fleet.sql / "tenant/0003_count.py"
+    up = path.read_text()
+    down = up.replace("def up", "def down").replace("v + 1", "v - 1").replace(":up", ":down")
+    path.write_text(up + down)
+    for _ in range(2):
+        (await fleet.up()).raise_for_failures()
+        assert await fleet.fetch(ONCE.format("t_acme")) == [(30, 30)]
+        result = await fleet.asked("down", "--to", "0002", "--tenant", "acme", "--yes")
+        assert result.code == 0, result
+        assert await fleet.fetch(ONCE.format("t_acme")) == [(30, 0)]
+        assert await fleet.versions() == {"acme": "0002"}
 
 
 async def test_schemas_side_by_side_share_nothing(fleet: Fleet) -> None:
@@ -327,7 +373,8 @@ async def test_a_loop_that_could_leave_rows_out_fails_the_file(
     fleet.write(
         "tenant/0002_counters.sql",
         COUNTERS.format(rows=30) + "CREATE TABLE other (id int PRIMARY KEY); "
-        "CREATE TABLE keyless (n int UNIQUE, m int NOT NULL, k int[] UNIQUE NOT NULL)",
+        "CREATE TABLE keyless (n int UNIQUE, m int NOT NULL, k int[] UNIQUE NOT NULL); "
+        "CREATE INDEX ON keyless (m)",
     )
     await fleet.add("acme")
     (await fleet.up()).raise_for_failures()

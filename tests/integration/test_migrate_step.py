@@ -12,7 +12,7 @@ from support.fleets import Fleet
 from support.wire import wire
 
 from tenancy.migrate import Outcome
-from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger import checkpoints, fingerprints
 from tenancy.migrate.ledger.records import Move, SchemaRef
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.report.events import Event, Waiting
@@ -240,9 +240,14 @@ async def test_running_workers_hear_of_each_version_after_its_commit(database: D
         where = SchemaRef(int(str(oid)), str(name))
         upgrade = Upgrade(session, where, fleet.files.tenant, None, shared="shared")
         await upgrade.run()
+        conn = await session.connection()
+        kept = await fingerprints.keep(conn, where, upgrade.applied[-1], "a shape")
+        assert kept == fleet.files.tenant[-1].digest  # and nobody hears of that
 
         async def told() -> bool:
             return payloads == [tenant_id] * len(upgrade.applied)
 
         await until(told)
+        await asyncio.sleep(0.2)
+        assert await told()
     assert upgrade.applied

@@ -12,7 +12,6 @@ from tenancy.migrate.fleet.crew import Crew
 from tenancy.migrate.fleet.options import Options
 from tenancy.migrate.fleet.shapes import Shapes
 from tenancy.migrate.fleet.tally import Tally
-from tenancy.migrate.fleet.upgrading import Upgrader
 from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 from tenancy.migrate.plan.steps import Step, Survey
 from tenancy.migrate.plan.survey import behind, refuse_unknown, survey
@@ -50,13 +49,6 @@ class Context:
     def selection(self) -> Selection:
         """Which tenants are meant."""
         return self.options.selection_in(self.files)
-
-    @property
-    def upgrader(self) -> Upgrader:
-        """What brings up one schema of this run."""
-        self.shapes.one_in = self.options.shapes_one_in
-        shared = self.settings.shared_schema
-        return Upgrader(self.files, shared, self.run_id, self.tally, self.brake.pulled, self.shapes)
 
     async def survey(self) -> Survey:
         """Return what is behind, of tenants that are there.

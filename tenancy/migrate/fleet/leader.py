@@ -14,7 +14,8 @@ from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate.files.model import Stage
 from tenancy.migrate.fleet.context import Context
 from tenancy.migrate.fleet.rollout import Rollout
-from tenancy.migrate.fleet.upgrading import is_workable, unworkable
+from tenancy.migrate.fleet.standing import is_workable, unworkable
+from tenancy.migrate.fleet.upgrading import upgrader
 from tenancy.migrate.ledger import runs, work
 from tenancy.migrate.ledger.work import Work
 from tenancy.migrate.plan.chain import Verdict
@@ -86,12 +87,12 @@ class Leader:
     async def _stage(self, stage: Stage) -> None:
         """Bring up the one schema of *stage*."""
         context = self.context
-        upgrader = context.upgrader
+        one = upgrader(context)
 
         async def work(session: Session, step: Step) -> None:
             result = None
             while result is None and not context.brake.on:
-                result = await upgrader.upgraded(session, step)
+                result = await one.upgraded(session, step)
             if result is not None:
                 context.tally.note(result)
 

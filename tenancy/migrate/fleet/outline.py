@@ -7,7 +7,7 @@ from tenancy.migrate.fleet import phases, waves
 from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.fleet.options import Options
 from tenancy.migrate.fleet.phases import Phase
-from tenancy.migrate.fleet.upgrading import is_workable
+from tenancy.migrate.fleet.standing import is_workable
 from tenancy.migrate.plan.steps import Survey
 
 

@@ -10,7 +10,7 @@ from tenancy.migrate.fleet import phases, waves
 from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.fleet.context import Context
 from tenancy.migrate.fleet.policy import StopRule
-from tenancy.migrate.fleet.upgrading import is_workable, unworkable
+from tenancy.migrate.fleet.standing import is_workable, unworkable
 from tenancy.migrate.fleet.wave import Wave
 from tenancy.migrate.ledger import runs, work
 from tenancy.migrate.ledger.work import Work

@@ -15,11 +15,9 @@ from tenancy.migrate.fleet.brake import Brake
 from tenancy.migrate.fleet.context import Context
 from tenancy.migrate.fleet.control import Control
 from tenancy.migrate.fleet.crew import crew
-from tenancy.migrate.fleet.joiner import Joiner
-from tenancy.migrate.fleet.leader import Leader
 from tenancy.migrate.fleet.options import Options
+from tenancy.migrate.fleet.standing import unworkable
 from tenancy.migrate.fleet.tally import Observe, Tally, Watch
-from tenancy.migrate.fleet.upgrading import unworkable
 from tenancy.migrate.ledger import checkpoints, runs, work
 from tenancy.migrate.ledger.runs import Run
 from tenancy.migrate.plan.chain import Verdict
@@ -78,7 +76,12 @@ async def up(  # noqa: PLR0913 - what the options are made of, by name
         except RunLockHeldError:
             if not options.join:
                 raise
+            from tenancy.migrate.fleet.joiner import Joiner  # noqa: PLC0415 - as Leader
+
             return await Joiner(context).go()
+        # Only now: a run that finds nothing pending takes as long as its imports.
+        from tenancy.migrate.fleet.leader import Leader  # noqa: PLC0415
+
         return await Leader(context).go(await context.survey())
 
 
@@ -114,6 +117,8 @@ async def resume(
             )
         context.options = replace(Options.from_json(run.options), join=False)
         stored = await context.control.read(lambda conn: work.of_run(conn, run.id))
+        from tenancy.migrate.fleet.leader import Leader  # noqa: PLC0415 - as above
+
         return await Leader(context, "resume", run.id).go(await context.pending(), stored)
 
 

@@ -1,17 +1,17 @@
 """One schema's part in a run: what came of it."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
 
 from tenancy.migrate.files.model import Files, Stage
+from tenancy.migrate.fleet.context import Context
 from tenancy.migrate.fleet.shapes import Shapes
+from tenancy.migrate.fleet.standing import outcome_of
 from tenancy.migrate.fleet.tally import Tally
 from tenancy.migrate.ledger import checkpoints, runs
 from tenancy.migrate.ledger.records import Failure, SchemaRef
-from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.plan.steps import Step
 from tenancy.migrate.report.events import Begun
 from tenancy.migrate.report.outcomes import Outcome, Result
@@ -59,7 +59,7 @@ class Upgrader:
         shape = ""
         try:
             position = await upgrade.run()
-            outcome, reason = _outcome(position, upgrade.applied), position.reason
+            outcome, reason = outcome_of(position, upgrade.applied), position.reason
             if outcome is Outcome.APPLIED and _is_last(step, until) and self.shapes.wanted():
                 shape = await session.query(
                     lambda conn: self.shapes.look(conn, schema, upgrade.applied[-1])
@@ -105,33 +105,23 @@ class Upgrader:
         return held_by in {None, APPLICATION_NAME}
 
 
+def upgrader(context: Context) -> Upgrader:
+    """Return what brings up one schema of this run after the other."""
+    context.shapes.one_in = context.options.shapes_one_in
+    return Upgrader(
+        context.files,
+        context.settings.shared_schema,
+        context.run_id,
+        context.tally,
+        context.brake.pulled,
+        context.shapes,
+    )
+
+
 def _is_last(step: Step, until: str | None) -> bool:
     """Whether a tenant's schema has all its files, when it has those up to *until*."""
     last = until is None or step.position.pending[-1].version <= until
     return last and step.standing.stage is Stage.TENANT
-
-
-def is_workable(step: Step) -> bool:
-    """Whether something can be applied to the schema."""
-    return step.standing.oid is not None and step.position.verdict is Verdict.BEHIND
-
-
-def unworkable(step: Step) -> Result:
-    """Return what came of a schema to which nothing can be applied."""
-    standing, position = step.standing, step.position
-    name = (standing.stage, standing.name, standing.tenant)
-    if standing.oid is None:
-        reason = "the schema does not exist: delete the tenant, or restore it"
-        return Result(*name, Outcome.FAILED, reason=reason)
-    return Result(*name, _outcome(position, []), reason=position.reason)
-
-
-def _outcome(position: Position, applied: Sequence[str]) -> Outcome:
-    if position.verdict.refused:
-        return Outcome.REFUSED
-    if applied:
-        return Outcome.APPLIED
-    return Outcome.AHEAD if position.verdict is Verdict.AHEAD else Outcome.CURRENT
 
 
 def _unlocked(error: LockHeldError, step: Step) -> Failure:

@@ -12,7 +12,8 @@ from tenancy.migrate.fleet import phases
 from tenancy.migrate.fleet.context import Context
 from tenancy.migrate.fleet.phases import Phase
 from tenancy.migrate.fleet.policy import StopRule
-from tenancy.migrate.fleet.upgrading import Upgrader, is_workable
+from tenancy.migrate.fleet.standing import is_workable
+from tenancy.migrate.fleet.upgrading import Upgrader, upgrader
 from tenancy.migrate.ledger.records import Failure
 from tenancy.migrate.plan.steps import Step
 from tenancy.migrate.report.outcomes import Outcome, Result
@@ -42,7 +43,7 @@ class Wave:
     _refreshing: bool = False
 
     def __post_init__(self) -> None:
-        self._upgrader = self.context.upgrader
+        self._upgrader = upgrader(self.context)
 
     async def go(self, steps: Sequence[Step]) -> bool:
         """Bring up the schemas of *steps*, listed just now; return whether any was to be tried."""
@@ -69,10 +70,14 @@ class Wave:
 
     async def _phase(self, phase: Phase, todo: Sequence[Step]) -> None:
         options = self.context.options
-        fresh = [step for step in todo if (_oid(step), phase.until) not in self._tried]
-        # What another runner was at was not tried; what stays behind all the same never moves.
-        self.failed.update(_oid(step) for step in todo if step not in fresh)
-        self._queue = deque(step for step in fresh if phase.concerns(step.position.pending))
+        # What another runner was at was not tried. What was, and stays behind, never moves.
+        stuck = {oid for oid in map(_oid, todo) if (oid, phase.until) in self._tried}
+        self.failed |= stuck
+        self._queue = deque(
+            step
+            for step in todo
+            if _oid(step) not in stuck and phase.concerns(step.position.pending)
+        )
         if self.shuffled:
             random.shuffle(self._queue)
 

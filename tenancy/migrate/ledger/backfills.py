@@ -117,17 +117,6 @@ async def finish(conn: asyncpg.Connection, mark: Mark) -> None:
         raise BackfillMovedError(_MOVED.format(mark.name))
 
 
-async def forget(conn: asyncpg.Connection, schema: SchemaRef, version: str) -> None:
-    """Forget the backfills of a file that was taken back: applied again, it begins anew.
-
-    In the transaction that takes its row out of the ledger.
-    """
-    await conn.execute(
-        "DELETE FROM tenancy.backfills WHERE schema_oid = $1 AND version = $2",
-        *(schema.oid, version),
-    )
-
-
 # The cursor too: a session that has lost its lock without knowing does nothing a second time.
 _WHERE_IT_STOOD = (
     "schema_oid = $1 AND version = $2 "

@@ -56,12 +56,10 @@ class LentConnection:
         return call
 
     async def end(self) -> None:
-        """Take the connection back, with the codecs it had. The second time nothing happens."""
-        conn, self._conn = self._conn, None
-        while conn is not None and self._codecs:
-            typename, schema = self._codecs.pop()
+        """Give the connection the codecs it had."""
+        for typename, schema in self._codecs:
             with contextlib.suppress(ValueError):  # there is no such type any more
-                await conn.reset_type_codec(typename, schema=schema)
+                await self._conn.reset_type_codec(typename, schema=schema)
 
 
 @asynccontextmanager

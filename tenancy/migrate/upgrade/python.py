@@ -85,7 +85,7 @@ class Context:
         if work.migration.directives.transactional:
             raise MigrationError(
                 "batches() is for a file that is not one transaction: write "
-                "`# migrate:up transaction:false` in its first line"
+                f"`# migrate:{'down' if work.prefix else 'up'} transaction:false` on top of it"
             )
         name = work.prefix + (name or table)
         if any(loop.name == name for loop in work.loops):
