@@ -7,7 +7,6 @@ from support.wire import CUT_ANSWER, wire
 
 from tenancy import migrate
 from tenancy.errors import MigrationRefusedError, UnknownTenantError
-from tenancy.migrate.fleet import mending
 
 DOWN = """-- migrate:up
 ALTER TABLE notes ADD a int;
@@ -133,9 +132,9 @@ async def test_a_way_back_in_steps_survives_a_crash_at_every_point(two: Fleet) -
             line.verdict = decide
             through = Fleet(line.url, two.sql).settings
             try:
-                await mending.down(through, "3", ["acme"])
+                await migrate.down(through, "3", ["acme"])
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await mending.down(two.settings, "3", ["acme"])
+                await migrate.down(two.settings, "3", ["acme"])
             cut += left[0] <= 0
             assert await two.fetch("SELECT n FROM t_acme.counted_back") == [(1,)]
             assert await two.fetch("SELECT to_regclass('t_acme.i')") == [(None,)]

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 import asyncpg
 
 from tenancy.migrate.files.model import Stage
-from tenancy.migrate.ledger import checkpoints, cohorts, shapes
+from tenancy.migrate.ledger import checkpoints, cohorts
+from tenancy.migrate.ledger.members import Member
 from tenancy.migrate.ledger.reversals import UNFINISHED
-from tenancy.migrate.ledger.shapes import Member
+from tenancy.migrate.shape.flaws import flaws
 from tenancy.migrate.upgrade import stamp
 from tenancy.migrate.upkeep.verdicts import Fault
 
@@ -18,7 +19,7 @@ async def examine(conn: asyncpg.Connection, members: Sequence[Member]) -> list[F
     """Return the faults of *members*; one query for each kind of fault, however many they are."""
     slugs = {member.oid: member.slug for member in members if member.oid}
     found: dict[tuple[str, bool], list[str]] = {}
-    for flaw in await shapes.flaws(conn, list(slugs)):
+    for flaw in await flaws(conn, list(slugs)):
         words = f"{flaw.kind} {flaw.name}: {flaw.what}"
         found.setdefault((words, flaw.kind not in _MEANT), []).append(slugs[flaw.schema_oid])
     for slug, words in (*_stamped(members), *await _damaged(conn, members)):
