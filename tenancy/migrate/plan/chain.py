@@ -1,10 +1,12 @@
 """Where a schema stands on the chain of a stage's files, from the ledger's words alone; pure."""
 
+import functools
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tenancy.migrate.files.model import Migration, target
-from tenancy.migrate.ledger.records import History
+from tenancy.migrate.files.model import Migration, chained, target
+from tenancy.migrate.ledger.records import Baseline, History
 from tenancy.migrate.ledger.reversals import UNFINISHED
 
 
@@ -50,12 +52,9 @@ def position(migrations: tuple[Migration, ...], digest: str) -> Position | None:
 
 def difference(migrations: tuple[Migration, ...], digest: str, history: History) -> Position:
     """Return how a schema with *digest* and *history*, which is off the chain, differs from it."""
-    reason = _changed(migrations, history)
-    if reason:
-        return Position(Verdict.CHANGED, reason=reason)
-    reason = _out_of_order(migrations, history)
-    if reason:
-        return Position(Verdict.OUT_OF_ORDER, reason=reason)
+    for verdict, look in (Verdict.CHANGED, _changed), (Verdict.OUT_OF_ORDER, _out_of_order):
+        if reason := look(migrations, history):
+            return Position(verdict, reason=reason)
     if digest.startswith(UNFINISHED):
         reason = (
             f"is half-way back from {digest.removeprefix(UNFINISHED)}: say `down` once more, to "
@@ -65,11 +64,62 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
     if history.digest != digest:
         reason = "its rows in the ledger do not add up to its checkpoint: somebody has edited them"
         return Position(Verdict.DAMAGED, reason=reason)
-    pending = tuple(one for one in migrations if not history.has(one.version))
+    pending = _lacking(migrations, history)
     if pending:
         return Position(Verdict.BEHIND, pending)
+    if (
+        migrations and history.newest == migrations[-1].version
+    ):  # of a baseline that some files came after
+        return Position(Verdict.CURRENT)
     reason = f"stands at {history.newest}, which this build does not have: a newer one was here"
     return Position(Verdict.AHEAD, reason=reason)
+
+
+@functools.lru_cache(64)
+def added(
+    migrations: tuple[Migration, ...], base: Baseline, applied: frozenset[str]
+) -> frozenset[str] | None:
+    """Return the versions up to *base* that came after it was set, and are not in it.
+
+    A baseline tells but the digest of its files: so those without which that is right. *applied*
+    are the versions with a row of their own. None: no such files; some were changed.
+    """
+    known = [one for one in migrations if one.version <= base.version]
+    if base.version not in {one.version for one in known}:
+        return frozenset(applied)
+    for late in _perhaps_late(known, applied):
+        if digest_of(migrations, base.version, late) == base.digest:
+            return late
+    return None
+
+
+def digest_of(migrations: tuple[Migration, ...], version: str, late: Collection[str]) -> str:
+    """Return the digest of the files up to *version*, without those that are *late*."""
+    digest = ""
+    for one in migrations:
+        if one.version <= version and one.version not in late:
+            digest = chained(digest, one.version, one.checksum)
+    return digest
+
+
+def _perhaps_late(known: list[Migration], applied: frozenset[str]) -> Iterator[frozenset[str]]:
+    rest = [one.version for one in known if one.version not in applied]
+    yield applied
+    yield from (applied | {version} for version in reversed(rest))
+    # More than one of them: the newest that say so.
+    willing = [one.version for one in known if one.version in rest and one.directives.order_any]
+    yield from (applied | {*willing[at:]} for at in reversed(range(len(willing))))
+
+
+def _lacking(migrations: tuple[Migration, ...], history: History) -> tuple[Migration, ...]:
+    base = history.baseline
+    late = added(migrations, base, frozenset(history.applied)) if base else None
+    return tuple(
+        one
+        for one in migrations
+        if one.version not in history.applied
+        and (not history.has(one.version) or one.version in (late or ()))
+    )
 
 
 def _changed(migrations: tuple[Migration, ...], history: History) -> str:
@@ -83,17 +133,15 @@ def _changed(migrations: tuple[Migration, ...], history: History) -> str:
             f"{', '.join(changed)}: changed after it was applied; restore it, or repair the ledger"
         )
     base = history.baseline
-    of_base = [one.digest for one in migrations if base and one.version == base.version]
-    if base and of_base not in ([], [base.digest]):
+    if base and added(migrations, base, frozenset(history.applied)) is None:
         return f"the files up to {base.version}: changed after its baseline was set; restore them"
     return ""
 
 
 def _out_of_order(migrations: tuple[Migration, ...], history: History) -> str:
     newest = history.newest
-    for migration in migrations:
-        late = migration.version < newest and not history.has(migration.version)
-        if late and not migration.directives.order_any:
+    for migration in _lacking(migrations, history):
+        if migration.version < newest and not migration.directives.order_any:
             return (
                 f"{migration.label}: was not applied, but {newest} was, which comes after "
                 f"it; give it a version above {newest}, or say order:any in its directive"
