@@ -63,7 +63,10 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
         )
         return Position(Verdict.DAMAGED, reason=reason)
     if history.digest != digest:
-        reason = "its rows in the ledger do not add up to its checkpoint: somebody has edited them"
+        reason = (
+            "its rows in the ledger do not add up to its checkpoint: somebody has edited them; see "
+            "`repair --rebuild-checkpoint`"
+        )
         return Position(Verdict.DAMAGED, reason=reason)
     pending = tuple(one for one in migrations if not history.has(one.version))
     if pending:
@@ -80,7 +83,8 @@ def _changed(migrations: tuple[Migration, ...], history: History) -> str:
     ]
     if changed:
         return (
-            f"{', '.join(changed)}: changed after it was applied; restore it, or repair the ledger"
+            f"{', '.join(changed)}: changed after it was applied; restore it, or see "
+            "`repair --accept-checksum`"
         )
     base = history.baseline
     of_base = [one.digest for one in migrations if base and one.version == base.version]
@@ -102,5 +106,8 @@ def _out_of_order(migrations: tuple[Migration, ...], history: History) -> str:
     base = [history.baseline.version] if history.baseline else []
     for version in [*base, *sorted(history.applied)]:
         if version not in files and any(version < file for file in files):
-            return f"{version}: was applied, but its file is missing; restore it"
+            return (
+                f"{version}: was applied, but its file is missing; restore it, or see "
+                "`repair --accept-missing`"
+            )
     return ""
