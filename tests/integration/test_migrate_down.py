@@ -188,3 +188,15 @@ async def test_python_goes_back_too(two: Fleet) -> None:
     assert "t_acme.p" not in await two.tables()
     with pytest.raises(UnknownTenantError):
         await migrate.down(two.settings, "3", ["nobody"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("down", "--to", "0", "--tenant", "acme", "--yes"),
+        ("resolve", "acme", "--version", "0001", "--step", "1", "--done"),
+    ],
+)
+async def test_a_database_of_nobody_is_told(fresh: Fleet, words: tuple[str, ...]) -> None:
+    done = await fresh.asked(*words)
+    assert (done.code, "there is no ledger yet: run" in done.err) == (6, True)

@@ -63,7 +63,7 @@ async def resolve(settings: Settings, tenant: str, *, version: str, step: int, d
 
     Raises:
         UnknownTenantError: there is no such tenant.
-        MigrationRefusedError: that statement is not in doubt.
+        MigrationRefusedError: that statement is not in doubt, or nothing was applied yet.
         LockHeldError: somebody is at this schema.
         DatabaseUnavailableError, DatabaseSetupError, SettingsError: it cannot be reached or used.
     """
@@ -175,6 +175,8 @@ async def _wanted(
 
 async def _schema(conn: asyncpg.Connection, settings: Settings, tenant: str) -> SchemaRef:
     """Return the schema of the tenant with this slug, or the shared one by its name."""
+    if not await checkpoints.exists(conn):
+        raise MigrationRefusedError("there is no ledger yet: run `python -m tenancy.migrate`")
     name = await conn.fetchval("SELECT schema_name FROM tenancy.tenants WHERE slug = $1", tenant)
     if name is None and tenant == settings.shared_schema:
         name = tenant
