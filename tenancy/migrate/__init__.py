@@ -13,17 +13,12 @@ if TYPE_CHECKING:
     from tenancy.migrate.files.folder import load_all as load
     from tenancy.migrate.files.folder import packaged_sql_folder
     from tenancy.migrate.files.model import Files, Migration, Stage
-    from tenancy.migrate.fleet.mending import Reversed, down, resolve
     from tenancy.migrate.fleet.options import Options
     from tenancy.migrate.fleet.run import resume
     from tenancy.migrate.fleet.run import up as migrate
-    from tenancy.migrate.origin.tenants import (
-        apply_all,
-        built,
-        refuse_unless_current,
-        snapshot,
-        stages_behind,
-    )
+    from tenancy.migrate.origin.snapshot import snapshot
+    from tenancy.migrate.origin.tenants import apply_all, built
+    from tenancy.migrate.plan.stages import refuse_unless_current, stages_behind
     from tenancy.migrate.plan.steps import Survey
     from tenancy.migrate.report.outcomes import Outcome, Report, Result
     from tenancy.migrate.shape.snapshot import Snapshot
@@ -32,8 +27,10 @@ if TYPE_CHECKING:
     from tenancy.migrate.upgrade.python import Context
     from tenancy.migrate.upgrade.scratch import keep
     from tenancy.migrate.upkeep.baseline import Baselined, baseline
+    from tenancy.migrate.upkeep.down import Reversed, down
     from tenancy.migrate.upkeep.mending import Wanted
     from tenancy.migrate.upkeep.repair import Repairs, repairs
+    from tenancy.migrate.upkeep.resolve import resolve
     from tenancy.migrate.upkeep.verdicts import Verification
     from tenancy.migrate.upkeep.verify import verify
 
@@ -86,7 +83,7 @@ _FROM = {
     "Repairs": "upkeep.repair",
     "Report": "report.outcomes",
     "Result": "report.outcomes",
-    "Reversed": "fleet.mending",
+    "Reversed": "upkeep.down",
     "RunLockHeldError": "upgrade.lock",
     "Snapshot": "shape.snapshot",
     "Stage": "files.model",
@@ -96,17 +93,17 @@ _FROM = {
     "apply_all": "origin.tenants",
     "baseline": "upkeep.baseline",
     "built": "origin.tenants",
-    "down": "fleet.mending",
+    "down": "upkeep.down",
     "keep": "upgrade.scratch",
     "load": "files.folder:load_all",
     "migrate": "fleet.run:up",
     "packaged_sql_folder": "files.folder",
-    "refuse_unless_current": "origin.tenants",
+    "refuse_unless_current": "plan.stages",
     "repairs": "upkeep.repair",
-    "resolve": "fleet.mending",
+    "resolve": "upkeep.resolve",
     "resume": "fleet.run",
-    "snapshot": "origin.tenants",
-    "stages_behind": "origin.tenants",
+    "snapshot": "origin.snapshot",
+    "stages_behind": "plan.stages",
     "verify": "upkeep.verify",
 }
 

@@ -147,6 +147,18 @@ async def test_a_structure_of_its_own_is_refused_and_named(odd: Fleet, old: Data
     assert result.code == 0, result.err
 
 
+async def test_rows_that_lack_a_value_leave_nothing(odd: Fleet, old: Database) -> None:
+    async with superuser(old.superuser_url) as conn:
+        await conn.execute(
+            "ALTER TABLE public.notes ALTER body DROP NOT NULL; "
+            "INSERT INTO public.notes (id, body) VALUES (7, NULL)"
+        )
+    result = await odd.asked(*FROM_OLD, "--unproven", OLD_URL=old.superuser_url)
+    assert result.code == 6
+    assert "a row of notes does not fit here: not null violation (body)" in result.err
+    assert await odd.fetch(LEFT) == [(0,)]
+
+
 async def test_rows_that_break_a_constraint_leave_nothing(odd: Fleet, old: Database) -> None:
     async with superuser(old.superuser_url) as conn:
         await conn.execute(

@@ -7,7 +7,6 @@ from support.wire import CUT_ANSWER, wire
 
 from tenancy import migrate
 from tenancy.errors import MigrationRefusedError, UnknownTenantError
-from tenancy.migrate.fleet import mending
 
 DOWN = """-- migrate:up
 ALTER TABLE notes ADD a int;
@@ -133,9 +132,9 @@ async def test_a_way_back_in_steps_survives_a_crash_at_every_point(two: Fleet) -
             line.verdict = decide
             through = Fleet(line.url, two.sql).settings
             try:
-                await mending.down(through, "3", ["acme"])
+                await migrate.down(through, "3", ["acme"])
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await mending.down(two.settings, "3", ["acme"])
+                await migrate.down(two.settings, "3", ["acme"])
             cut += left[0] <= 0
             assert await two.fetch("SELECT n FROM t_acme.counted_back") == [(1,)]
             assert await two.fetch("SELECT to_regclass('t_acme.i')") == [(None,)]
@@ -188,6 +187,45 @@ async def test_python_goes_back_too(two: Fleet) -> None:
     assert "t_acme.p" not in await two.tables()
     with pytest.raises(UnknownTenantError):
         await migrate.down(two.settings, "3", ["nobody"])
+
+
+async def test_nothing_is_taken_from_under_a_file_that_is_half_way_up(fleet: Fleet) -> None:
+    """Else its first statement would count as done when the table is there again, without it."""
+    await fleet.add("acme")
+    fleet.write(
+        "tenant/0002_a.sql", "CREATE TABLE tags (a int);\n-- migrate:down\nDROP TABLE tags;"
+    )
+    fleet.write(
+        "tenant/0003_b.sql",
+        "-- migrate:up transaction:false\nCREATE INDEX CONCURRENTLY tags_a ON tags (a);\n"
+        "SELECT 1 / count(*) FROM notes;",
+    )
+    assert (await fleet.up()).exit_code() == 3
+    done = await fleet.asked("down", "--to", "1", "--tenant", "acme", "--yes")
+    assert (done.code, done.out) == (6, "")
+    assert "acme: 0003: a part of it was done" in done.err
+    assert await fleet.fetch("SELECT to_regclass('t_acme.tags_a') IS NOT NULL") == [(True,)]
+    await fleet.execute("INSERT INTO t_acme.notes (body) VALUES ('a')")
+    (await fleet.up()).raise_for_failures()
+
+
+async def test_nothing_is_taken_from_under_a_backfill(fleet: Fleet) -> None:
+    """Else it would go on behind its key, over rows that have lost what it wrote."""
+    await fleet.add("acme")
+    fleet.write("tenant/0002_a.sql", DOWN)
+    (await fleet.up()).raise_for_failures()
+    fleet.write(
+        "tenant/0003_b.py",
+        "# migrate:up transaction:false\nasync def up(context):\n"
+        "    async for batch in context.batches('notes', size=1):\n"
+        "        await batch.conn.execute(\n"
+        "            'UPDATE notes SET a = 1 / (2 - id) WHERE id = ANY ($1)', batch.keys)\n",
+    )
+    await fleet.execute("INSERT INTO t_acme.notes (body) VALUES ('a'), ('b')")
+    assert (await fleet.up()).exit_code() == 3
+    with pytest.raises(MigrationRefusedError, match="0003: a part of it was done"):
+        await migrate.down(fleet.settings, "1", ["acme"])
+    assert await fleet.fetch("SELECT a FROM t_acme.notes ORDER BY id") == [(1,), (None,)]
 
 
 @pytest.mark.parametrize(

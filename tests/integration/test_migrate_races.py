@@ -325,9 +325,12 @@ async def test_a_run_lock_taken_over_while_away_ends_the_run(
     run = asyncio.create_task(fleet.up())
     await fleet.until(ASLEEP)
     async with fleet.connection() as usurper:
-        await fleet.end_sessions(RUN_LOCK)
-        await lock.take_run(usurper)
         monkeypatch.setattr(lock, "RUN_WAIT_SECONDS", 0.05)
+        take = f"SELECT pg_try_advisory_lock({lock.CLASS}, {lock.RUN})"
+        while not await usurper.fetchval(take):  # the run takes it again as soon as it can
+            await usurper.execute(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {RUN_LOCK}"
+            )
         with pytest.raises(RunLockHeldError):
             await run
     assert (await fleet.versions())["acme"] == "0002"

@@ -165,3 +165,22 @@ async def test_a_wrong_word_is_told(fresh: Fleet, arguments: tuple[str, ...], wo
     done = await fresh.asked(*arguments)
     assert done.code == 2
     assert words in done.err
+
+
+async def test_a_schema_that_is_half_way_back_is_not_called_current(fleet: Fleet) -> None:
+    """Its rows say that the file is in, and a part of it is gone."""
+    await fleet.add("acme")
+    fleet.write(
+        "tenant/0002_a.sql",
+        "ALTER TABLE notes ADD a int;\n-- migrate:down transaction:false\n"
+        "ALTER TABLE notes DROP a;\nSELECT 1 / count(*) FROM notes;",
+    )
+    (await fleet.up()).raise_for_failures()
+    assert (await fleet.asked("down", "--to", "1", "--tenant", "acme", "--yes")).code == 3
+    done = await fleet.asked("repair", "--rebuild-checkpoint", "--yes")
+    assert done.code == 6
+    assert "refused: is half-way back from 0002" in done.out
+    assert (await fleet.asked("plan")).code == 6
+    verified = await fleet.asked("verify")
+    assert "acme: it is half-way back: say `down` once more" in verified.out
+    assert "--rebuild-checkpoint" not in verified.out

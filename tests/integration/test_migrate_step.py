@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given
@@ -9,14 +10,14 @@ from hypothesis import strategies as st
 from support.changes import heard, until
 from support.databases import Database
 from support.fleets import Fleet
-from support.wire import wire
+from support.wire import CUT, CUT_ANSWER, when, wire
 
 from tenancy.migrate import Outcome
 from tenancy.migrate.ledger import checkpoints, fingerprints
 from tenancy.migrate.ledger.records import Move, SchemaRef
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.report.events import Event, Waiting
-from tenancy.migrate.upgrade import retry, stamp, waiting
+from tenancy.migrate.upgrade import retry, stamp, waiting, whole
 from tenancy.migrate.upgrade.runner import Upgrade
 from tenancy.migrate.upgrade.session import Session
 
@@ -36,7 +37,11 @@ async def schema(fleet: Fleet) -> SchemaRef:
     return found
 
 
-async def test_a_file_takes_one_round_trip(acme: Fleet) -> None:
+@pytest.mark.parametrize("most", [1, 2, 50])
+async def test_files_take_one_round_trip(
+    acme: Fleet, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(whole, "MOST_FILES", most)
     for number in range(2, 6):
         acme.write(f"tenant/000{number}_more.sql", f"CREATE TABLE a{number} (n int); SELECT 1;")
     async with wire(acme.dsn) as line:
@@ -47,7 +52,9 @@ async def test_a_file_takes_one_round_trip(acme: Fleet) -> None:
             upgrade = Upgrade(session, await schema(acme), acme.files.tenant, None, shared="shared")
             await upgrade.run()
             assert upgrade.applied == ["0002", "0003", "0004", "0005"]
-            assert line.round_trips - before == 1 + 4  # lock and ledger, then the files
+            # Lock and ledger, then the files, the last of which give the lock back.
+            assert line.round_trips - before == 1 + math.ceil(4 / most)
+        assert (await acme.up()).results == ()
 
 
 async def test_how_long_a_file_took_is_kept(acme: Fleet) -> None:
@@ -251,3 +258,56 @@ async def test_running_workers_hear_of_each_version_after_its_commit(database: D
         await asyncio.sleep(0.2)
         assert await told()
     assert upgrade.applied
+
+
+# Several files at once
+
+
+@pytest.mark.parametrize(
+    ("statement", "place"),
+    [("SELECT nope", "1:8"), ("SELECT 1; SELEC 2", "1:11"), ("SELECT 1; SELECT 1 / 0", "1:11")],
+)
+async def test_of_several_files_at_once_those_before_the_failing_one_stay(
+    acme: Fleet, statement: str, place: str
+) -> None:
+    for number in range(2, 7):
+        acme.write(f"tenant/000{number}_more.sql", f"CREATE TABLE a{number} (n int);")
+    acme.write("tenant/0004_bad.sql", f"{statement};")
+    (acme.sql / "tenant/0004_more.sql").unlink()
+    (result,) = (await acme.up()).results
+    assert (result.applied, result.outcome) == (("0002", "0003"), Outcome.FAILED)
+    assert result.failure is not None
+    assert result.failure.place == f"tenant/0004_bad.sql:{place}"
+    assert await acme.versions() == {"acme": "0003"}
+    assert {"t_acme.a2", "t_acme.a3"} == await acme.tables() - {"t_acme.notes"}
+
+
+@pytest.mark.parametrize("verdict", [CUT, CUT_ANSWER])
+async def test_of_several_files_at_once_none_is_lost_or_done_twice(
+    acme: Fleet, verdict: str
+) -> None:
+    acme.write("tenant/0002_hits.sql", "CREATE TABLE hits (n int); INSERT INTO hits VALUES (0);")
+    for number in range(3, 7):
+        acme.write(f"tenant/000{number}_hit.sql", "UPDATE hits SET n = n + 1;")
+    async with wire(acme.dsn) as line:
+        line.verdict = when(b"COMMIT; NOTIFY", verdict)
+        (result,) = (await dataclasses.replace(acme, dsn=line.url).up()).results
+    assert result.applied == ("0002", "0003", "0004", "0005", "0006")
+    assert await acme.fetch("SELECT n FROM t_acme.hits") == [(4,)]
+
+
+async def test_a_lock_in_the_third_of_several_files_is_waited_for(acme: Fleet) -> None:
+    acme.write("tenant/0002_a.sql", "CREATE TABLE a (n int);")
+    acme.write("tenant/0003_b.sql", "CREATE TABLE b (n int);")
+    acme.write(
+        "tenant/0004_alter.sql", "-- migrate:up lock_timeout:100ms\nALTER TABLE notes ADD c int;"
+    )
+    acme.write("tenant/0005_d.sql", "CREATE TABLE d (n int);")
+    async with acme.connection() as reader:
+        await reader.execute("BEGIN; TABLE t_acme.notes")
+        run = asyncio.create_task(acme.up())
+        await acme.until("SELECT version = '0003' FROM tenancy.checkpoints WHERE stage = 'tenant'")
+        await asyncio.sleep(0.5)
+        await reader.execute("ROLLBACK")
+        (result,) = (await run).results
+    assert result.applied == ("0002", "0003", "0004", "0005")

@@ -378,6 +378,17 @@ async def test_a_statement_changed_after_it_was_begun_is_refused(schemas: Schema
     await schemas.upgraded(schema, schemas.file("CREATE TABLE a (n int);\nSELECT 1;"))
 
 
+async def test_what_a_file_sets_is_set_again_by_each_attempt(schemas: Schemas) -> None:
+    schema = await schemas.made(ROWS)
+    text = "CREATE TABLE a (n int);\nSET work_mem = '7MB';\n"
+    for _ in range(2):
+        with pytest.raises(MigrationFailedError):
+            await schemas.upgraded(schema, schemas.file(f"{text}SELECT nope;"))
+    seen = "CREATE TABLE seen AS SELECT current_setting('work_mem');"
+    await schemas.upgraded(schema, schemas.file(f"{text}{seen}"))
+    assert await schemas.fetch(f"TABLE {schema.name}.seen") == [("7MB",)]
+
+
 async def test_a_block_of_such_a_file_is_one_statement(schemas: Schemas) -> None:
     schema = await schemas.made(ROWS)
     migration = schemas.file(
@@ -403,7 +414,10 @@ async def test_a_file_in_steps_leaves_nothing_to_the_next_tenant(schemas: Schema
         assert await conn.fetchval("SELECT count(*) FROM pg_prepared_statements") == 0
 
 
-async def test_what_is_built_concurrently_waits_for_as_long_as_it_takes(schemas: Schemas) -> None:
+async def test_what_is_built_concurrently_waits_for_as_long_as_it_takes(
+    schemas: Schemas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "CONTENTION_ATTEMPTS", 1)
     look = "CREATE TABLE seen_{0} AS SELECT current_setting('lock_timeout')"
     schema = await schemas.made(ROWS)
     text = f"CREATE INDEX CONCURRENTLY i ON notes (n);\n{look.format('usual')};"
@@ -435,3 +449,14 @@ async def test_an_index_that_somebody_else_is_building_is_left_to_him(
         await build
     await schemas.upgraded(schema, migration)
     assert await schemas.indexes(schema) == {"fine": True}
+
+
+async def test_a_block_is_one_transaction_even_where_a_procedure_ends_it(schemas: Schemas) -> None:
+    """Else it would be run in pieces, and those before the one that fails a second time."""
+    migration = schemas.file("BEGIN;\nUPDATE notes SET n = n + 1;\nCALL ends();\nCOMMIT;")
+    schema = await schemas.made(
+        BEFORE + "CREATE PROCEDURE {0}.ends() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;"
+    )
+    with pytest.raises(MigrationFailedError, match=r":4:1: \[2D000\]"):
+        await schemas.upgraded(schema, migration)
+    assert await schemas.fetch(f"SELECT DISTINCT n FROM {schema.name}.notes") == [(0,)]

@@ -327,3 +327,44 @@ async def test_the_server_forgets_a_killed_runner_soon(fleet: Fleet) -> None:
     await fleet.add("acme")
     await fleet.up()
     assert await fleet.fetch("SELECT i FROM t_acme.seen") == [("500ms",)]
+
+
+async def test_a_schema_out_of_a_dump_is_not_migrated_from_the_start(fleet: Fleet) -> None:
+    """It has all its tables and rows, another oid, and its comment; the ledger knows it not."""
+    fleet.write("tenant/0001_notes.sql", "CREATE TABLE IF NOT EXISTS notes (n int);")
+    fleet.write("tenant/0002_more.sql", "INSERT INTO notes VALUES (1);")
+    await fleet.add("acme", "globex")
+    (await fleet.up()).raise_for_failures()
+    ((stamp,),) = await fleet.fetch("SELECT obj_description('t_acme'::regnamespace)")
+    await fleet.execute(
+        "ALTER SCHEMA t_acme RENAME TO old; CREATE SCHEMA t_acme; "
+        "ALTER TABLE old.notes SET SCHEMA t_acme; DROP SCHEMA old; "
+        f"COMMENT ON SCHEMA t_acme IS '{stamp}'"
+    )
+    report = await fleet.up()
+    assert report.exit_code() == 6
+    (result,) = report.results
+    assert "was it restored from a dump? Then say `baseline 0002`" in result.reason
+    assert await fleet.fetch("SELECT count(*) FROM t_acme.notes") == [(1,)]
+    assert (await fleet.asked("baseline", "0002", "--tenant", "acme")).code == 0
+    assert (await fleet.up()).exit_code() == 0
+
+
+async def test_a_failure_quotes_no_row(fleet: Fleet) -> None:
+    """Class 42 too: a row's text that is taken for a name, for SQL or for a query."""
+    fleet.write("tenant/0001_notes.sql", "CREATE TABLE notes AS SELECT 'Alice \"S\" B' AS body;")
+    await fleet.add("acme")
+    (await fleet.up()).raise_for_failures()
+    for sql, words in {
+        "SELECT to_tsquery(body) FROM notes": 'syntax error in tsquery: "..." (SELECT to_tsquery)',
+        "SELECT current_setting(body) FROM notes": 'configuration parameter "..." (SELECT',
+        "SELECT pg_get_serial_sequence('notes', body) FROM notes": 'column "..."',
+        "DO $$ BEGIN EXECUTE (SELECT format('DROP TABLE %I', body) FROM notes); END $$": '"..."',
+        'ALTER TABLE notes DROP "No such"': 'column "No such" of relation "notes" does not exist',
+    }.items():
+        fleet.write("tenant/0002_words.sql", sql)
+        (result,) = (await fleet.up()).results
+        assert result.failure is not None
+        assert words in result.failure.message
+        assert "lice" not in str(result.failure)
+    assert await fleet.fetch("SELECT FROM tenancy.failures WHERE message ~* 'lice'") == []

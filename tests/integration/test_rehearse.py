@@ -249,6 +249,21 @@ async def test_a_python_file_is_tried_and_cannot_commit(behind: Fleet, how: How)
     assert await _everything(behind) == before
 
 
+async def test_a_python_file_that_rolls_back_can_only_read(behind: Fleet) -> None:
+    behind.write(
+        "tenant/0002_a.py",
+        "async def up(context):\n"
+        "    await context.conn.execute('ROLLBACK; BEGIN')\n"
+        "    await context.conn.execute(f'CREATE TABLE {context.schema}.stays ()')\n"
+        "    await context.conn.execute('COMMIT; BEGIN')\n",
+    )
+    before = await _everything(behind)
+    failure = (await _rehearsed(behind, How.ROLLED_BACK)).failure
+    assert failure is not None
+    assert failure.sqlstate == "25006"
+    assert await _everything(behind) == before
+
+
 async def test_pending_shared_files_are_tried_when_rolled_back_alone(behind: Fleet) -> None:
     behind.write("shared/0001_kinds.sql", "CREATE TABLE kinds (id int PRIMARY KEY);")
     behind.write("tenant/0002_a.sql", "ALTER TABLE notes ADD kind int REFERENCES kinds;")

@@ -379,3 +379,38 @@ async def test_it_lies_beside_migrations_that_are_the_whole_folder(fleet: Fleet)
     assert (await flat.asked("snapshot", "--check")).code == 0
     await new(flat, "t_copied")
     assert "baseline" in str(await flat.fetch("SELECT kind FROM tenancy.migrations"))
+
+
+@pytest.mark.parametrize("command", ["verify --against files", "snapshot", "baseline 0002 --all"])
+async def test_files_that_write_elsewhere_are_not_tried(fresh: Fleet, command: str) -> None:
+    """What they write would stay when the scratch schema goes, once more with each command."""
+    fresh.write("shared/0001_log.sql", "CREATE TABLE log (schema text PRIMARY KEY);")
+    fresh.write(
+        "tenant/0002_log.sql",
+        "INSERT INTO log VALUES (current_schema());\n"
+        "CREATE TABLE refers (schema text REFERENCES log);\n"
+        "INSERT INTO refers VALUES (current_schema()); DROP TABLE refers;",
+    )
+    (await fresh.up()).raise_for_failures()
+    await fresh.add("acme")
+    if "baseline" not in command:
+        (await fresh.up()).raise_for_failures()
+    before = await fresh.fetch("SELECT * FROM shared.log")
+    done = await fresh.asked(*command.split())
+    assert done.code == 6
+    assert "tenant/0002_log.sql: changes rows of shared.log" in done.err
+    assert await fresh.fetch("SELECT * FROM shared.log") == before
+    assert await fresh.fetch(SCRATCH) == [(0,)]
+
+
+async def test_files_that_only_refer_elsewhere_are(fresh: Fleet) -> None:
+    fresh.write("shared/0001_tags.sql", "CREATE TABLE tags (name text PRIMARY KEY);")
+    fresh.write("shared/0002_tags.sql", "INSERT INTO tags VALUES ('a');")
+    fresh.write(
+        "tenant/0002_tags.sql",
+        "CREATE TABLE tagged (tag text REFERENCES tags); INSERT INTO tagged VALUES ('a');\n"
+        "INSERT INTO tags VALUES ('a') ON CONFLICT DO NOTHING;\n"
+        "CREATE TABLE gone (tag text REFERENCES tags); DROP TABLE gone;",
+    )
+    (await fresh.up()).raise_for_failures()
+    await made(fresh)

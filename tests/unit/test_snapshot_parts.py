@@ -79,6 +79,12 @@ def test_a_password_is_in_the_environment_alone(user: str, password: str, value:
     assert secret.get("PGPASSWORD", "") == (password if user else "")
 
 
+def test_a_password_that_only_a_command_line_can_carry_is_refused() -> None:
+    with pytest.raises(DatabaseSetupError, match="use a key without a password") as refused:
+        connection("postgresql://db/notes?sslkey=/key&sslpassword=secret")
+    assert "secret" not in str(refused.value)
+
+
 def test_settings_behind_an_address_go_where_libpq_takes_them() -> None:
     address, secret = connection("postgresql:///notes?host=/run/pg&password=x&statement_timeout=5")
     assert (address, secret["PGPASSWORD"]) == ("postgresql:///notes?host=%2Frun%2Fpg", "x")

@@ -1,7 +1,10 @@
 """The shapes that schemas were left in: a fingerprint beside each checkpoint."""
 
+from collections.abc import Mapping, Sequence
+
 import asyncpg
 
+from tenancy.migrate.ledger.checkpoints import TELLS_LATER
 from tenancy.migrate.ledger.records import OddShape, SchemaRef
 
 
@@ -50,3 +53,30 @@ async def odd(conn: asyncpg.Connection) -> list[OddShape]:
         "JOIN tenancy.tenants AS t ON t.schema_name = n.nspname ORDER BY t.slug"
     )
     return [OddShape(*row.values()) for row in rows]
+
+
+async def taken(conn: asyncpg.Connection, oids: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """Return digest and fingerprint of each schema as they are now; without those that are gone."""
+    rows = await conn.fetch(
+        "SELECT o.oid, coalesce(c.digest, '') AS digest, tenancy.fingerprint(o.oid) AS shape "
+        "FROM unnest($1::oid[]) AS o (oid) "
+        "LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = o.oid",
+        list(oids),
+    )
+    return {row["oid"]: (row["digest"], row["shape"]) for row in rows if row["shape"]}
+
+
+async def store(conn: asyncpg.Connection, found: Mapping[int, tuple[str, str]]) -> None:
+    """Note the fingerprints of schemas that still stand at the digest they were taken at."""
+    async with conn.transaction():
+        # Nobody who serves requests has to know.
+        await conn.execute(TELLS_LATER)
+        await conn.execute(
+            "UPDATE tenancy.checkpoints AS c SET fingerprint = f.shape "
+            "FROM unnest($1::oid[], $2::text[], $3::text[]) AS f (oid, digest, shape) "
+            "WHERE c.schema_oid = f.oid AND c.digest = f.digest "
+            "AND c.fingerprint IS DISTINCT FROM f.shape",
+            list(found),
+            [digest for digest, _ in found.values()],
+            [shape for _, shape in found.values()],
+        )

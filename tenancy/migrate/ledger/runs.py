@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
@@ -71,14 +71,6 @@ class Run:
             row.get("wave"),
             row.get("server_process"),
         )
-
-
-class Failed(NamedTuple):
-    """A schema that failed in a run."""
-
-    schema_oid: int
-    version: str
-    sqlstate: str | None
 
 
 async def start_run(
@@ -174,12 +166,3 @@ async def fail(
         if failure.raised
         else failure.message,
     )
-
-
-async def failed_in(conn: asyncpg.Connection, run_id: UUID) -> list[Failed]:
-    """Return who failed in the run so far, whichever of its runners they failed with."""
-    rows = await conn.fetch(
-        "SELECT schema_oid, version, sqlstate FROM tenancy.failures WHERE run_id = $1 ORDER BY id",
-        run_id,
-    )
-    return [Failed(*row.values()) for row in rows]

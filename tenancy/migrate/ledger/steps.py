@@ -69,6 +69,18 @@ async def of_file(conn: asyncpg.Connection, place: Place) -> dict[int, Step]:
     return {row["step"]: _step(row) for row in rows}
 
 
+async def unfinished(conn: asyncpg.Connection, oid: int) -> list[str]:
+    """Return the versions of which a part was done in the schema with this *oid*, in order."""
+    rows = await conn.fetch(
+        "SELECT version FROM (SELECT version FROM tenancy.steps WHERE schema_oid = $1 UNION "
+        "SELECT version FROM tenancy.backfills WHERE schema_oid = $1 AND cursor IS NOT NULL) AS b "
+        "WHERE NOT EXISTS (SELECT FROM tenancy.migrations AS m "
+        "WHERE m.schema_oid = $1 AND m.version = b.version) ORDER BY version",
+        oid,
+    )
+    return [row["version"] for row in rows]
+
+
 def begin(
     place: Place, statement: str, run_id: UUID | None, indexes: Sequence[int] | None = None
 ) -> str:

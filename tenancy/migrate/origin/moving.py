@@ -115,9 +115,10 @@ async def _copied(
             table.name, schema_name=schema.name, columns=columns, source=pipe.chunks()
         )
         read = await reading
-    except asyncpg.DataError as error:
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        column = f" ({error.column_name})" if error.column_name else ""
         raise MigrationRefusedError(
-            f"a row of {table.name} does not fit here: {type(error).__name__}"
+            f"a row of {table.name} does not fit here: {script.words(error)}{column}"
         ) from error
     finally:
         reading.cancel()

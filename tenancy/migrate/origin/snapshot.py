@@ -9,10 +9,12 @@ from pathlib import Path
 import asyncpg
 
 from tenancy.errors import MigrationRefusedError
-from tenancy.migrate.files.model import Files, Migration, target
+from tenancy.migrate.files.folder import load_all
+from tenancy.migrate.files.model import Migration, target
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.origin import alike
+from tenancy.migrate.plan.stages import refuse_unless_current
 from tenancy.migrate.shape import dump, seeds
 from tenancy.migrate.shape.fingerprint import fingerprint
 from tenancy.migrate.shape.libpq import Section, dumped
@@ -30,27 +32,29 @@ _log = logging.getLogger(__name__)
 _GRANTS = re.compile(r"\b(grant|revoke)\b", re.IGNORECASE)
 
 
-async def made(
-    settings: Settings, files: Files, *, with_seeds: bool = True, frozen: bool = False
+async def snapshot(
+    settings: Settings, *, with_seeds: bool = True, frozen: bool = False
 ) -> Snapshot:
-    """Return a snapshot of all files of tenants, proved; leaves nothing in the database.
+    """Return a new snapshot of all files of tenants, proved; writes nothing.
 
     The files are applied to a schema of its own, which is dumped; the dump makes a second one, and
     both must be alike, shape and rows.
 
     Args:
-        settings: where the database is, whose catalog and shared schema are current.
-        files: of the deployment.
-        with_seeds: take the rows along that the files insert; else refuse where there are any.
+        settings: where the database and the files are.
+        with_seeds: take along the rows that the files insert; else refuse where there are any.
         frozen: give every tenant the values of this one run where they differ from run to run and
             no default makes them.
 
     Raises:
-        MigrationRefusedError: there are rows and may not be, or values that differ from run to run,
-            or the proof fails; says where.
+        MigrationRefusedError: the catalog or the shared schema is behind, there are rows and may
+            not be, or values that differ from run to run, or the proof fails; says where.
         MigrationFileError, MigrationFailedError: a file cannot be applied.
         DatabaseSetupError: no pg_dump fits the server, or the login lacks a right.
     """
+    files = load_all(settings)
+    async with Session(settings) as session:
+        await session.query(lambda conn: refuse_unless_current(conn, settings, files))
     if not files.tenant:
         raise MigrationRefusedError("there is no file in tenant/ to make a snapshot of")
     async with Session(settings) as session, scratch(session) as schema:

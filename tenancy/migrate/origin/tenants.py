@@ -1,22 +1,18 @@
-"""New tenants: made of all files at once, from a snapshot where there is one that fits."""
+"""A new tenant's schema, from the snapshot where one fits and from the files."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 import asyncpg
 
-from tenancy.errors import MigrationError, MigrationRefusedError
-from tenancy.migrate.files.folder import load_all, sql_folder
-from tenancy.migrate.files.model import Files, Migration, Stage
+from tenancy.errors import MigrationError
+from tenancy.migrate.files.folder import sql_folder
+from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import SchemaRef
-from tenancy.migrate.origin import snapshot as snapshots
-from tenancy.migrate.plan import survey as surveys
-from tenancy.migrate.plan.chain import Verdict
-from tenancy.migrate.shape import snapshot as snapshot_file
-from tenancy.migrate.shape.snapshot import Snapshot
+from tenancy.migrate.origin.snapshot import world
+from tenancy.migrate.shape.snapshot import LABEL, Snapshot, read
 from tenancy.migrate.upgrade import fresh
 from tenancy.migrate.upgrade.scratch import scratch
 from tenancy.migrate.upgrade.session import Session
@@ -25,43 +21,11 @@ from tenancy.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-async def stages_behind(
-    conn: asyncpg.Connection, settings: Settings, files: Files
-) -> tuple[Stage, ...]:
-    """Return those of the catalog and the shared stage that have something pending.
-
-    A tenant made before they are brought up would be made on less than its files expect.
-    """
-    stages = (Stage.CATALOG, Stage.SHARED)
-    if not await checkpoints.exists(conn):
-        return stages
-    found = [
-        step
-        for stage in stages
-        for step in await surveys.behind(conn, files, stage, settings.shared_schema)
-    ]
-    late = {s.standing.stage for s in found if s.position.verdict is not Verdict.AHEAD}
-    return tuple(stage for stage in stages if stage in late)
-
-
-async def refuse_unless_current(conn: asyncpg.Connection, settings: Settings, files: Files) -> None:
-    """Pass if the catalog and the shared schema have all their files.
-
-    Raises:
-        MigrationRefusedError: one of them has not.
-    """
-    if behind := await stages_behind(conn, settings, files):
-        raise MigrationRefusedError(
-            f"{' and '.join(behind)} migrations are pending: run `python -m tenancy.migrate`"
-        )
-
-
 async def apply_all(
     conn: asyncpg.Connection,
     settings: Settings,
     schema: str,
     migrations: Sequence[Migration],
-    run_id: UUID | None = None,
 ) -> None:
     """Apply *migrations* to the new schema *schema*, in the open transaction of *conn*.
 
@@ -76,7 +40,7 @@ async def apply_all(
     if found is None:
         raise MigrationError(f"the schema {schema} does not exist: create it first")
     await fresh.fill(
-        *(conn, found, tuple(migrations), run_id),
+        *(conn, found, tuple(migrations)),
         shared=settings.shared_schema,
         snapshot=await _fitting(conn, settings, tuple(migrations)),
     )
@@ -105,40 +69,19 @@ async def built(
         yield found
 
 
-async def snapshot(
-    settings: Settings, *, with_seeds: bool = True, frozen: bool = False
-) -> Snapshot:
-    """Return a new snapshot of all files of tenants, proved against them; writes nothing.
-
-    Args:
-        settings: where the database and the files are.
-        with_seeds: take along the rows that the files insert; else refuse where there are any.
-        frozen: give every tenant this run's values where they differ from run to run.
-
-    Raises:
-        MigrationRefusedError: the catalog or the shared schema is behind, or as
-            `origin.snapshot.made`.
-        MigrationError, DatabaseSetupError: likewise.
-    """
-    files = load_all(settings)
-    async with Session(settings) as session:
-        await session.query(lambda conn: refuse_unless_current(conn, settings, files))
-    return await snapshots.made(settings, files, with_seeds=with_seeds, frozen=frozen)
-
-
 async def _fitting(
     conn: asyncpg.Connection, settings: Settings, migrations: tuple[Migration, ...]
 ) -> Snapshot | None:
-    found = snapshot_file.read(sql_folder(settings))
+    found = read(sql_folder(settings))
     if found is None:
         return None
-    world = await snapshots.world(conn, settings.shared_schema)
-    reason = found.misfit(migrations, world, conn.get_server_version().major)
+    here = await world(conn, settings.shared_schema)
+    reason = found.misfit(migrations, here, conn.get_server_version().major)
     if reason:
         _log.warning(
             "%s is passed over, all files are applied instead: %s; "
             "make it again with `python -m tenancy.migrate snapshot`",
-            snapshot_file.LABEL,
+            LABEL,
             reason,
         )
     return None if reason else found

@@ -53,7 +53,7 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
     reason = _changed(migrations, history)
     if reason:
         return Position(Verdict.CHANGED, reason=reason)
-    reason = _out_of_order(migrations, history)
+    reason = _of_other_files(migrations, history) or _out_of_order(migrations, history)
     if reason:
         return Position(Verdict.OUT_OF_ORDER, reason=reason)
     if digest.startswith(UNFINISHED):
@@ -91,6 +91,16 @@ def _changed(migrations: tuple[Migration, ...], history: History) -> str:
     if base and of_base not in ([], [base.digest]):
         return f"the files up to {base.version}: changed after its baseline was set; restore them"
     return ""
+
+
+def _of_other_files(migrations: tuple[Migration, ...], history: History) -> str:
+    """Tell a folder of another history from an older build's: a baseline has no file to compare."""
+    if not migrations or len(history.newest) in (0, len(migrations[0].version)):
+        return ""
+    return (
+        f"stands at {history.newest}, and versions here are written as {migrations[0].version}: is "
+        "TENANCY_SQL_DIR the folder of this database?"
+    )
 
 
 def _out_of_order(migrations: tuple[Migration, ...], history: History) -> str:

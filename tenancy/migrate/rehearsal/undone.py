@@ -14,7 +14,9 @@ GUARD = "tenancy_rehearsal_is_never_committed"
 IDLE_MILLISECONDS = 60_000  # of a process that was stopped in the middle, locks and all
 
 # Two equal values under a unique constraint that is looked at by COMMIT alone: it must fail. The
-# connection lent to a Python file can say COMMIT; nothing of it may stay.
+# connection lent to a Python file can say COMMIT; nothing of it may stay. Or ROLLBACK: what comes
+# after that may only read.
+_ONLY_READS = "SET default_transaction_read_only = on"
 _BEGIN = """
     BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
     SET LOCAL idle_in_transaction_session_timeout = {idle:d};
@@ -29,10 +31,13 @@ _BEGIN = """
 async def undone(conn: asyncpg.Connection, settings: Settings) -> AsyncIterator[None]:
     """Begin a transaction on *conn*, and roll it back at the end of the block.
 
+    Discard *conn* then: it reads only.
+
     Raises:
         DatabaseSetupError: the login may not create schemas.
     """
     schema = quoted(f"tenancy_guard_{secrets.token_hex(8)}")
+    await conn.execute(_ONLY_READS)  # by itself: within that transaction it would go with it
     try:
         await conn.execute(_BEGIN.format(idle=IDLE_MILLISECONDS, schema=schema, guard=GUARD))
     except asyncpg.InsufficientPrivilegeError as error:

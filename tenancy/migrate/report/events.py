@@ -105,11 +105,4 @@ class Finished:
     left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The run begins no more schemas."""
-
-    reason: str
-
-
-RunEvent = Event | Started | WaveBegun | WaveEnded | Begun | Finished | Stopped
+RunEvent = Event | Started | WaveBegun | WaveEnded | Begun | Finished

@@ -12,7 +12,7 @@ from tenancy.errors import DatabaseSetupError
 
 # What asyncpg takes behind the ? of an address and libpq does too; the rest are server settings.
 _LIBPQ_WORDS = """
-    host port user dbname passfile sslmode sslcert sslkey sslrootcert sslcrl sslpassword
+    host port user dbname passfile sslmode sslcert sslkey sslrootcert sslcrl
     sslnegotiation ssl_min_protocol_version ssl_max_protocol_version krbsrvname gsslib service
     target_session_attrs connect_timeout application_name client_encoding options
 """
@@ -70,10 +70,18 @@ def connection(dsn: str) -> tuple[str, Mapping[str, str]]:
     """Return *dsn* as libpq reads it, and as environment what stays off a command line.
 
     Everybody on a machine can read the command line of a process.
+
+    Raises:
+        DatabaseSetupError: it holds a secret that libpq takes from nowhere else.
     """
     parts = urlsplit(dsn)
     options = {_RENAMED.get(name, name): value for name, value in parse_qsl(parts.query)}
     password = options.pop("password", "") or unquote(parts.password or "")
+    if "sslpassword" in options:
+        raise DatabaseSetupError(
+            "pg_dump takes sslpassword by its command line alone, which everybody on the machine "
+            "can read: use a key without a password"
+        )
     settings = {name: options.pop(name) for name in list(options) if name not in _LIBPQ}
     login, _, location = parts.netloc.rpartition("@")
     user = login.partition(":")[0]

@@ -1,13 +1,13 @@
 """One schema's way back: its newest file first, each with its place in the ledger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import asyncpg
 
 from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.model import Language, Migration, Stage
-from tenancy.migrate.ledger import checkpoints, reversals
+from tenancy.migrate.ledger import checkpoints, reversals, steps
 from tenancy.migrate.ledger.records import Facts, History, Move, SchemaRef
 from tenancy.migrate.ledger.steps import Direction, Place
 from tenancy.migrate.plan import back, chain
@@ -67,7 +67,8 @@ class Downgrade(Persistent):
         async with lock.of_schema(conn, self._schema, Stage.TENANT) as held:
             facts, digest = held.facts, held.facts.digest
             history = await checkpoints.history(conn, self._schema.oid)
-            pending = wanted(self._migrations, digest, history, self._to)
+            unfinished = await steps.unfinished(conn, self._schema.oid)
+            pending = wanted(self._migrations, digest, history, self._to, unfinished)
             lost, self._unanswered = self._unanswered, None
             if lost is not None and lost not in history.applied:
                 self.reversed.append(lost)
@@ -122,14 +123,32 @@ class Downgrade(Persistent):
 
 
 def wanted(
-    migrations: tuple[Migration, ...], digest: str, history: History, to: str
+    migrations: tuple[Migration, ...],
+    digest: str,
+    history: History,
+    to: str,
+    unfinished: Sequence[str],
 ) -> tuple[Migration, ...]:
     """Return what has to be taken back, newest first.
 
+    Args:
+        migrations: all files of tenants.
+        digest: of the schema's checkpoint.
+        history: its rows.
+        to: the version that is to be the newest.
+        unfinished: versions of which a part was done; what is below would be taken from under it.
+
     Raises:
-        MigrationRefusedError: as `plan.back.reversal`; or the ledger contradicts itself.
+        MigrationRefusedError: as `plan.back.reversal`; or a file is half-way up; or the ledger
+            contradicts itself.
     """
     found = back.reversal(migrations, history, to)
+    files = {migration.version for migration in migrations}
+    if found and (above := [one for one in unfinished if one > to and one in files]):
+        raise MigrationRefusedError(
+            f"{above[0]}: a part of it was done, and would be taken for done afterwards: "
+            "let `up` come to its end first"
+        )
     if digest == reversals.unfinished(history.newest):
         if not found:
             raise MigrationRefusedError(

@@ -90,7 +90,8 @@ async def fill_apart(
             await pour(conn, schema, snapshot, shared=shared)
             base = Baseline(snapshot.version, snapshot.digest)
             await begin(conn, schema, base, name="snapshot")
-    await replay(session, schema, migrations if rest is None else rest, shared=shared)
+    rest = migrations if rest is None else rest
+    await replay(session, schema, rest, shared=shared, stays=True)
 
 
 async def begin(

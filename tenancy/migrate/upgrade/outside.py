@@ -107,7 +107,8 @@ class Outside:
             await self._conn.execute(self._change.scope.check())
             await self._conn.execute("COMMIT", timeout=self._seconds(unit))
         except MigrationFailedError as error:
-            if getattr(error.__cause__, "sqlstate", None) not in _ONLY_OUTSIDE:
+            is_block = unit.parts != (unit.statement,)  # which is one transaction or nothing
+            if is_block or getattr(error.__cause__, "sqlstate", None) not in _ONLY_OUTSIDE:
                 raise
             await self._conn.execute("ROLLBACK")
             return False

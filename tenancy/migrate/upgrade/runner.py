@@ -1,7 +1,7 @@
 """One schema's way to the target: lock, read the ledger, and one transaction per file."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +14,7 @@ from tenancy.migrate.ledger.steps import Direction, Place
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.report.events import Event
-from tenancy.migrate.upgrade import lock, script, whole
+from tenancy.migrate.upgrade import lock, script, stamp, whole
 from tenancy.migrate.upgrade.applying import apply, commit, content, filled
 from tenancy.migrate.upgrade.change import Change, readable
 from tenancy.migrate.upgrade.lock import Held
@@ -58,9 +58,11 @@ class Upgrade(Persistent):
         self._shared = shared
         self._until = until
         self._stop = stop
-        self._unanswered: Change | None = None  # whose COMMIT was sent
+        self._unanswered: Sequence[Change] = ()  # whose COMMIT was sent
         self._stage = migrations[0].stage if migrations else Stage.TENANT
         self._unplaced: set[str] = set()  # versions that fail at no known place
+        # Those of the catalog may change what the next one's ledger rows are written with.
+        self._together = self._stage is not Stage.CATALOG
 
     async def run(self) -> Position:
         """Apply what is pending, again where that can help; return where the schema stands then.
@@ -77,16 +79,29 @@ class Upgrade(Persistent):
     async def _locked(self, conn: asyncpg.Connection) -> Position:
         async with lock.of_schema(conn, self._schema, self._stage) as held:
             facts = held.facts
-            found, history = await self._position(conn, facts.digest)
+            found, history = await self._position(conn, facts)
             await self._answered(conn, found)
             digest, rest = facts.digest, list(found.pending)
-            while rest and (self._until is None or rest[0].version <= self._until):
-                migration = rest.pop(0)
-                move, history = _move(migration, digest, history)
-                last = not rest or (self._until is not None and rest[0].version > self._until)
-                await self._step(conn, self._change(migration, facts, move), held, last=last)
-                digest = move.after
+            while self._wanted(rest):
+                changes = []
+                for migration in self._next(rest):
+                    move, history = _move(migration, digest, history)
+                    changes.append(self._change(migration, facts, move))
+                    digest = move.after
+                del rest[: len(changes)]
+                await self._step(conn, changes, held, last=not self._wanted(rest))
             return self._end(found, digest, history, tuple(rest))
+
+    def _wanted(self, rest: Sequence[Migration]) -> Sequence[Migration]:
+        """Return those of *rest* that this upgrade is to come to."""
+        if self._until is None:
+            return rest
+        return [migration for migration in rest if migration.version <= self._until]
+
+    def _next(self, rest: Sequence[Migration]) -> Sequence[Migration]:
+        """Return what is to be done next: several files where they can go in one round trip."""
+        number = whole.together(self._wanted(rest)) if self._together else 1
+        return rest[: max(1, number)]
 
     def _end(
         self, begun: Position, digest: str, history: History | None, rest: tuple[Migration, ...]
@@ -99,9 +114,17 @@ class Upgrade(Persistent):
         return found or chain.difference(self._migrations, digest, history or History({}))
 
     async def _position(
-        self, conn: asyncpg.Connection, digest: str
+        self, conn: asyncpg.Connection, facts: Facts
     ) -> tuple[Position, History | None]:
         """Return where the schema stands, and its history where that is not the files'."""
+        digest, said = facts.digest, stamp.read(facts.comment)
+        if said and not digest:
+            # Its files would all be applied a second time.
+            reason = (
+                f"its comment says it stands at {said[0]}, and the ledger has nothing of it: was "
+                f"it restored from a dump? Then say `baseline {said[0]}` for it"
+            )
+            return Position(Verdict.DAMAGED, reason=reason), None
         found = chain.position(self._migrations, digest)
         if found is not None:
             return found, None
@@ -110,19 +133,22 @@ class Upgrade(Persistent):
 
     async def _answered(self, conn: asyncpg.Connection, found: Position) -> None:
         """Learn what has become of a COMMIT whose answer was lost."""
-        lost, self._unanswered = self._unanswered, None
-        if lost is None or found.verdict.refused or lost.migration in found.pending:
+        lost, self._unanswered = self._unanswered, ()
+        if found.verdict.refused:
             return
-        self.applied.append(lost.migration.version)
-        await script.all_of(conn, lost.told)
+        for change in lost:
+            if change.migration not in found.pending:
+                self.applied.append(change.migration.version)
+                await script.all_of(conn, change.told)
 
     def _change(self, migration: Migration, facts: Facts, move: Move) -> Change:
         scope = Scope(self._schema, migration.stage, self._shared, facts.role)
         return Change(scope, migration, facts, move, self._run_id)
 
     async def _step(
-        self, conn: asyncpg.Connection, change: Change, held: Held, *, last: bool
+        self, conn: asyncpg.Connection, changes: list[Change], held: Held, *, last: bool
     ) -> None:
+        change = changes[0]
         migration = self._at = change.migration
         python_or_unplaced = (
             migration.language is Language.PYTHON or migration.version in self._unplaced
@@ -133,13 +159,13 @@ class Upgrade(Persistent):
             elif python_or_unplaced:
                 await self._by_statement(conn, change)
             else:
-                self._unanswered = change
-                held.released = await self._whole(conn, change, last=last)
+                self._unanswered = changes
+                held.released = await self._whole(conn, changes, last=last)
         except (MigrationFailedError, AlreadyAppliedError):
-            self._unanswered = None
+            self._unanswered = ()
             raise
-        self._unanswered = None
-        self.applied.append(migration.version)
+        self._unanswered = ()
+        self.applied.extend(change.migration.version for change in changes)
         self._progressed()
 
     async def _by_statement(self, conn: asyncpg.Connection, change: Change) -> None:
@@ -159,26 +185,30 @@ class Upgrade(Persistent):
         await self._commit(conn, change)
 
     async def _commit(self, conn: asyncpg.Connection, change: Change) -> None:
-        self._unanswered = change
+        self._unanswered = [change]
         await commit(conn, change.migration)
         await script.all_of(conn, FORGET)
 
-    async def _whole(self, conn: asyncpg.Connection, change: Change, *, last: bool) -> bool:
-        """Apply *change* in one round trip where that works; return whether the lock is released.
+    async def _whole(self, conn: asyncpg.Connection, changes: list[Change], *, last: bool) -> bool:
+        """Apply *changes* in one round trip where that works; return whether the lock is released.
 
         Raises:
-            UnplacedError: it failed, perhaps after it was committed.
+            UnplacedError: it failed, perhaps after something was committed.
         """
+        together, self._together = self._together, False  # but where it works
         try:
-            await whole.run(conn, change, last=last)
+            await whole.run(conn, changes, last=last)
         except whole.UnplacedError:
-            self._unplaced.add(change.migration.version)
+            if len(changes) > 1:
+                raise
+            self._unplaced.add(changes[0].migration.version)
             if not conn.is_in_transaction():
                 raise
-            self._unanswered = None
+            self._unanswered = ()
             await script.all_of(conn, ["ROLLBACK", *FORGET])
-            await self._by_statement(conn, change)
+            await self._by_statement(conn, changes[0])
             return False
+        self._together = together
         return last
 
 

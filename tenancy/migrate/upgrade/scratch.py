@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tenancy.errors import DatabaseSetupError
-from tenancy.identifiers import constant, literal, quoted
+from tenancy.errors import DatabaseSetupError, MigrationRefusedError
+from tenancy.identifiers import CATALOG_SCHEMA, constant, literal, quoted
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import SchemaRef
@@ -44,6 +44,20 @@ _LEFT = """
 _LEDGER = ("migrations", "checkpoints", "steps", "backfills", "failures", "reversals")
 
 
+# Rows of tables that are not the schema's, changed in this transaction; the ledger's do not count.
+_OUTSIDE = """
+    SELECT min(pg_catalog.format('%I.%I', n.nspname, c.relname))
+    FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+      AND l.mode = 'RowExclusiveLock' AND c.relkind = 'r' AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ($1, $2, 'pg_catalog', 'pg_toast')
+      AND pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid)
+        + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
+        + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) > 0
+"""
+
+
 @asynccontextmanager
 async def scratch(session: Session, name: str = "") -> AsyncIterator[SchemaRef]:
     """Yield a new empty schema whose lock *session* holds; drop it at the end.
@@ -65,22 +79,47 @@ async def scratch(session: Session, name: str = "") -> AsyncIterator[SchemaRef]:
 
 
 async def replay(
-    session: Session, schema: SchemaRef, migrations: tuple[Migration, ...], *, shared: str
+    session: Session,
+    schema: SchemaRef,
+    migrations: tuple[Migration, ...],
+    *,
+    shared: str,
+    stays: bool = False,
 ) -> None:
     """Apply *migrations* to the scratch *schema*, each in its own transaction, as to a tenant's.
+
+    Args:
+        session: on no other schema.
+        schema: a scratch schema.
+        migrations: what it is to have.
+        shared: the shared schema's name.
+        stays: it is to be a tenant's: what a file changes in other schemas is as it should be.
 
     Raises:
         MigrationFileError: a file holds what cannot be in a transaction.
         MigrationFailedError: a file failed.
+        MigrationRefusedError: a file changes rows of other schemas, which would stay.
     """
     conn = await session.connection()
     for migration in map(inside, migrations):
         try:
             async with conn.transaction():
                 await runner.apply(conn, schema, migration, None, shared=shared)
+                if not stays:
+                    await _refuse_outside(conn, schema, migration)
         except asyncpg.PostgresError as error:  # at COMMIT
             raise MigrationFailedError(script.failed(migration, error)) from error
         await session.forget()
+
+
+async def _refuse_outside(
+    conn: asyncpg.Connection, schema: SchemaRef, migration: Migration
+) -> None:
+    if outside := await conn.fetchval(_OUTSIDE, schema.name, CATALOG_SCHEMA):
+        raise MigrationRefusedError(
+            f"{migration.label}: changes rows of {outside}, which would stay when the schema that "
+            "the files are tried in is dropped"
+        )
 
 
 async def keep(conn: asyncpg.Connection, schema: SchemaRef) -> None:

@@ -146,7 +146,7 @@ def failed(migration: Way, error: BaseException, offset: int | None = None) -> F
     place = source.label if offset is None else source.place(offset)
     sqlstate = getattr(error, "sqlstate", None)
     raised = getattr(error, "server_source_function", None) in _RAISING
-    said = words(error)
+    said = _told(words(error), sqlstate, source.text)
     if offset is not None and (statement := _statement_at(migration, offset)):
         traced = traces.trace(error, source.text, statement)
         said = f"{said} ({', '.join([head(statement), *traced])})"
@@ -194,6 +194,19 @@ def words(error: BaseException) -> str:
     condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error"))
     constraint = f" of {error.constraint_name}" if error.constraint_name else ""
     return f"{condition.lower()}{constraint}"
+
+
+def _told(said: str, sqlstate: str | None, text: str) -> str:
+    """Return what was *said*, without what it quotes that is not in the file's *text*.
+
+    In class 42 that is a name, or text that was cast to one, to SQL or to a query's syntax
+    (``to_tsquery(body)``, ``EXECUTE``): a row's.
+    """
+    before, *quoted = said.split('"')
+    own = text.lower()
+    if not str(sqlstate).startswith("42") or all(one.lower() in own for one in quoted[::2]):
+        return said
+    return f'{before}"..."{quoted[-1]}'
 
 
 def _statement_at(migration: Way, offset: int) -> Statement | None:

@@ -8,10 +8,10 @@ import asyncpg
 from tenancy.exits import Exit
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Migration
-from tenancy.migrate.ledger import baselines, checkpoints, shapes
+from tenancy.migrate.ledger import baselines, checkpoints, fingerprints
+from tenancy.migrate.ledger.members import Member, members_of
 from tenancy.migrate.ledger.records import Baseline, Move, SchemaRef
 from tenancy.migrate.ledger.selection import Selection
-from tenancy.migrate.ledger.shapes import Member
 from tenancy.migrate.plan.survey import refuse_unknown
 from tenancy.migrate.shape.description import Object, describe
 from tenancy.migrate.shape.differences import differences
@@ -89,7 +89,7 @@ async def baseline(  # noqa: PLR0913 - the options of the command, by name
         await lock.take_run(conn)
         selection = Selection(tenants=tuple(tenants))
         await refuse_unknown(conn, selection, empty=False)
-        fleet = await shapes.fleet(conn, selection)
+        fleet = await members_of(conn, selection)
         base = Baseline(version, files[-1].digest)
         members = await _bare(conn, fleet, base, found, named=bool(tenants))
         census = Census(settings, parallel, watch)
@@ -175,7 +175,7 @@ async def _mark(
             await lock.claim(conn, schema.oid)
             await baselines.record(conn, schema, base, name=NAME)
             if shape is not None:
-                await shapes.store(conn, {schema.oid: (base.digest, shape.fingerprint)})
+                await fingerprints.store(conn, {schema.oid: (base.digest, shape.fingerprint)})
             move = Move("", base.digest, base.version)
             await conn.execute(stamp.sql(schema, member.comment, move))
     except asyncpg.InvalidSchemaNameError:

@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeVar
 import asyncpg
 
 from tenancy.errors import MigrationError
-from tenancy.migrate.ledger import shapes
+from tenancy.migrate.ledger import fingerprints
+from tenancy.migrate.ledger.members import Member
 from tenancy.migrate.ledger.records import SchemaRef
-from tenancy.migrate.ledger.shapes import Member
 from tenancy.migrate.shape.description import Object, describe
 from tenancy.migrate.upgrade.session import Session, is_lost
 from tenancy.migrate.upkeep.verdicts import Shape
@@ -83,7 +83,7 @@ class Census:
 
         async def look(conn: asyncpg.Connection, schema: SchemaRef) -> tuple[Object, ...] | None:
             objects = await describe(conn, schema)
-            now = (await shapes.fingerprints(conn, [schema.oid])).get(schema.oid)
+            now = (await fingerprints.taken(conn, [schema.oid])).get(schema.oid)
             return objects if now == (shape.digest, shape.fingerprint) else None
 
         for member in members:
@@ -102,7 +102,7 @@ class Census:
     async def _taken(self, session: Session, batch: Sequence[Member], *, store: bool) -> None:
         oids = [member.oid for member in batch if member.oid]
         try:
-            found = await session.query(lambda conn: shapes.fingerprints(conn, oids))
+            found = await session.query(lambda conn: fingerprints.taken(conn, oids))
         except asyncpg.PostgresError as error:
             if is_lost(error):
                 raise
@@ -118,4 +118,4 @@ class Census:
             else:
                 self.left_out[member.slug] = GONE
         if store and found:
-            await session.query(lambda conn: shapes.store(conn, found))
+            await session.query(lambda conn: fingerprints.store(conn, found))

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 import asyncpg
 
 from tenancy.migrate.files.model import Stage
-from tenancy.migrate.ledger import checkpoints, cohorts, shapes
-from tenancy.migrate.ledger.shapes import Member
+from tenancy.migrate.ledger import checkpoints, cohorts
+from tenancy.migrate.ledger.members import Member
+from tenancy.migrate.ledger.reversals import UNFINISHED
+from tenancy.migrate.shape.flaws import flaws
 from tenancy.migrate.upgrade import stamp
 from tenancy.migrate.upkeep.verdicts import Fault
 
@@ -17,7 +19,7 @@ async def examine(conn: asyncpg.Connection, members: Sequence[Member]) -> list[F
     """Return the faults of *members*; one query for each kind of fault, however many they are."""
     slugs = {member.oid: member.slug for member in members if member.oid}
     found: dict[tuple[str, bool], list[str]] = {}
-    for flaw in await shapes.flaws(conn, list(slugs)):
+    for flaw in await flaws(conn, list(slugs)):
         words = f"{flaw.kind} {flaw.name}: {flaw.what}"
         found.setdefault((words, flaw.kind not in _MEANT), []).append(slugs[flaw.schema_oid])
     for slug, words in (*_stamped(members), *await _damaged(conn, members)):
@@ -42,8 +44,9 @@ def _stamped(members: Sequence[Member]) -> Iterator[tuple[str, str]]:
 async def _damaged(conn: asyncpg.Connection, members: Sequence[Member]) -> list[tuple[str, str]]:
     slugs = {member.schema: member.slug for member in members}
     words = "its rows in the ledger do not add up to its checkpoint: repair --rebuild-checkpoint"
+    back = "it is half-way back: say `down` once more, to the version that it was to go to"
     return [
-        (slugs[schema.name], words)
+        (slugs[schema.name], back if cohort.digest.startswith(UNFINISHED) else words)
         for cohort in await cohorts.cohorts(conn, list(slugs))
         if cohort.stage is Stage.TENANT
         and (await checkpoints.history(conn, cohort.schemas[0].oid)).digest != cohort.digest

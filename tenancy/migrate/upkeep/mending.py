@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger.records import Baseline, History
+from tenancy.migrate.ledger.reversals import UNFINISHED
 from tenancy.migrate.plan.chain import difference
 
 
@@ -78,6 +79,8 @@ def mended(
     It is refused where the files would still contradict the ledger afterwards: then nothing would
     be won, and the checkpoint would hide it.
     """
+    if digest.startswith(UNFINISHED):  # its rows say nothing of what is gone already
+        return Mend(history, history, digest, difference(migrations, digest, history).reason)
     if history.digest != digest and not wanted.checkpoints:
         reason = "its rows do not add up to its checkpoint: repair --rebuild-checkpoint first"
         return Mend(history, history, digest, reason)

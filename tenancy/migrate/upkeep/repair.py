@@ -9,8 +9,9 @@ import asyncpg
 from tenancy.errors import MigrationRefusedError, UnknownVersionError
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Files, Stage
-from tenancy.migrate.ledger import checkpoints, mends, shapes
+from tenancy.migrate.ledger import checkpoints, mends
 from tenancy.migrate.ledger.cohorts import Cohort, cohorts
+from tenancy.migrate.ledger.members import members_of
 from tenancy.migrate.ledger.mends import Gone
 from tenancy.migrate.ledger.records import Move
 from tenancy.migrate.ledger.selection import Selection
@@ -120,7 +121,7 @@ async def repairs(
         if tenants:
             selection = Selection(tenants=tuple(tenants))
             await refuse_unknown(conn, selection, empty=False)
-            names = [one.schema for one in await shapes.fleet(conn, selection)]
+            names = [one.schema for one in await members_of(conn, selection)]
         planned = []
         if wanted != Wanted():
             for cohort in await cohorts(conn, names):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tenancy.exits import Exit
-from tenancy.migrate.ledger.shapes import Member
+from tenancy.migrate.ledger.members import Member
 from tenancy.migrate.shape.differences import Difference
 
 

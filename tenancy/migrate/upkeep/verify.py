@@ -8,9 +8,9 @@ import asyncpg
 from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Migration
-from tenancy.migrate.ledger import checkpoints, shapes
+from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger.members import Member, canary, members_of, schema_names
 from tenancy.migrate.ledger.selection import Selection
-from tenancy.migrate.ledger.shapes import Member
 from tenancy.migrate.plan.survey import refuse_unknown
 from tenancy.migrate.shape import strangers
 from tenancy.migrate.shape.description import Object, describe
@@ -70,8 +70,8 @@ async def verify(  # noqa: PLR0913 - the options of the command, by name
         model = await _model(conn, against)
         asked = [*tenants, *([model] if model else [])]
         await refuse_unknown(conn, Selection(tenants=tuple(asked)), empty=False)
-        members = await shapes.fleet(conn, Selection(tenants=tuple(asked) if tenants else ()))
-        names = await shapes.names(conn)
+        members = await members_of(conn, Selection(tenants=tuple(asked) if tenants else ()))
+        names = await schema_names(conn)
         census = Census(settings, parallel, watch)
         census.left_out |= {one.slug: GONE for one in members if one.oid is None}
         await census.take([one for one in members if one.oid], store=store)
@@ -110,7 +110,7 @@ async def _model(conn: asyncpg.Connection, against: str | None) -> str | None:
         return None
     if against != "canary":
         return against
-    slug = await shapes.canary(conn)
+    slug = await canary(conn)
     if slug is None:
         raise MigrationRefusedError("there is no canary: no run has applied anything to a tenant")
     return slug

@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: plan, status."""
+"""The command that says what a run would do: plan."""
 
 import json
 import sys
@@ -38,21 +38,3 @@ def plan(*, check: bool, as_json: bool, debug: bool, **given: Any) -> None:  # n
         else:
             print_lines([*output.plan_lines(found), *outline.lines(made, options)])
         sys.exit(survey_exit(found, check=check))
-
-
-@click.command()
-@rollout.selecting
-@json_option
-@debug_option
-def status(*, as_json: bool, debug: bool, **given: Any) -> None:  # noqa: ANN401 - the options
-    """Say who is behind, since when and why; how many stand where. Changes nothing.
-
-    Example: python -m tenancy.migrate status --json
-    """
-    with exit_codes(debug=debug):
-        found = answer(partial(migrate.status, options=rollout.options(given)))
-        if as_json:
-            steps = map(json.dumps, map(objects.step_object, found.steps))
-            print_lines([*steps, json.dumps(objects.status_object(found))])
-        else:
-            print_lines(output.status_lines(found))

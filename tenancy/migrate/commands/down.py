@@ -1,44 +1,15 @@
-"""The commands for what only a person can decide: resolve, down."""
+"""The command that takes tenants back: down."""
 
 import json
 import sys
+from functools import partial
 
 import click
 
+from tenancy import migrate
 from tenancy.exits import Exit, exit_codes
 from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
-from tenancy.migrate.fleet import mending
-from tenancy.migrate.fleet.mending import Reversed, Wanted
-
-
-@click.command()
-@click.argument("tenant", metavar="SLUG")
-@click.option("--version", required=True, metavar="VERSION", help="Of the file.")
-@click.option(
-    "--step", type=click.IntRange(1), required=True, metavar="N", help="Its statement, from 1."
-)
-@click.option("--done", is_flag=True, help="It was done.")
-@click.option("--again", is_flag=True, help="It was not: run it once more.")
-@debug_option
-def resolve(  # noqa: PLR0913 - click gives each option by name
-    tenant: str, version: str, step: int, *, done: bool, again: bool, debug: bool
-) -> None:
-    """Say what has become of a statement whose end nobody saw; the next `up` goes on.
-
-    Look at the tenant's schema first. SLUG is a tenant's, or the name of the shared schema.
-
-    Example: python -m tenancy.migrate resolve acme --version 0007 --step 2 --done
-    """
-    if done is again:
-        raise click.UsageError("say --done if it was done, or --again to run it once more")
-    with exit_codes(debug=debug):
-        schema = answer(
-            lambda settings: mending.resolve(
-                settings, tenant, version=version, step=step, done=done
-            )
-        )
-        said = "done" if done else "to be run again"
-        print_lines([f"{tenant} ({schema}): statement {step} of {version} is {said}; now: up"])
+from tenancy.migrate.upkeep.down import Planned, Reversed, reversal
 
 
 @click.command()
@@ -64,15 +35,15 @@ def down(to: str, tenants: tuple[str, ...], *, yes: bool, as_json: bool, debug: 
     Example: python -m tenancy.migrate down --to 0006 --tenant acme
     """
     with exit_codes(debug=debug):
-        found = answer(lambda settings: mending.reversal(settings, to, tenants))
+        found = answer(partial(reversal, to=to, tenants=tenants))
         if any(one.migrations for one in found) and not yes:
             _ask(found)
-        results = answer(lambda settings: mending.down(settings, to, tenants))
+        results = answer(partial(migrate.down, to=to, tenants=tenants))
         print_lines(_object(result) if as_json else _line(result) for result in results)
         sys.exit(Exit.FAILED if any(result.failure for result in results) else Exit.CURRENT)
 
 
-def _ask(found: tuple[Wanted, ...]) -> None:
+def _ask(found: tuple[Planned, ...]) -> None:
     for one in found:
         labels = ", ".join(migration.source.label for migration in one.migrations) or "nothing"
         click.echo(f"{one.tenant} ({one.schema.name}): to take back {labels}", err=True)

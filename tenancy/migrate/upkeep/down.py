@@ -1,4 +1,4 @@
-"""What a person decides for single tenants: a statement in doubt, the way back."""
+"""Tenants taken back to an earlier version."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from tenancy.errors import MigrationRefusedError, UnknownTenantError
+from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import checkpoints, runs, steps
+from tenancy.migrate.ledger.members import schema_of
 from tenancy.migrate.ledger.records import Failure, SchemaRef
-from tenancy.migrate.ledger.steps import Direction, Place
 from tenancy.migrate.plan import back
 from tenancy.migrate.report.events import Event
 from tenancy.migrate.report.outcomes import Ending
@@ -24,7 +24,7 @@ from tenancy.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Planned:
     """What `down` would take back from one tenant, newest first."""
 
     tenant: str
@@ -49,42 +49,7 @@ class Reversed:
     doubtful: bool = False
 
 
-async def resolve(settings: Settings, tenant: str, *, version: str, step: int, done: bool) -> str:
-    """Say what has become of a statement in doubt; the next run goes on. Return its schema's name.
-
-    Who said it is in the ledger (``tenancy.steps.resolved_by``), and when (``tenancy.runs``).
-
-    Args:
-        settings: where the database is.
-        tenant: a slug, or the shared schema's name.
-        version: of the file.
-        step: of its statements, from 1.
-        done: it was done; else it is to be run again.
-
-    Raises:
-        UnknownTenantError: there is no such tenant.
-        MigrationRefusedError: that statement is not in doubt, or nothing was applied yet.
-        LockHeldError: somebody is at this schema.
-        DatabaseUnavailableError, DatabaseSetupError, SettingsError: it cannot be reached or used.
-    """
-    async with Session(settings) as session:
-        conn = await session.connection()
-        schema = await _schema(conn, settings, tenant)
-        async with lock.held(conn, schema.oid), conn.transaction():
-            for direction in Direction:
-                place = Place(schema, version, direction, step)
-                if await steps.resolve(conn, place, is_done=done):
-                    options = {"tenant": tenant, "version": version, "step": step, "done": done}
-                    run_id = await runs.start_run(conn, "resolve", options)
-                    await runs.finish_run(conn, run_id, Ending.CURRENT)
-                    return schema.name
-            raise MigrationRefusedError(
-                f"statement {step} of {version} is not in doubt in {schema.name}: "
-                "see `python -m tenancy.migrate status`"
-            )
-
-
-async def reversal(settings: Settings, to: str, tenants: Sequence[str]) -> tuple[Wanted, ...]:
+async def reversal(settings: Settings, to: str, tenants: Sequence[str]) -> tuple[Planned, ...]:
     """Return what `down` would take back; changes nothing.
 
     Raises:
@@ -92,7 +57,7 @@ async def reversal(settings: Settings, to: str, tenants: Sequence[str]) -> tuple
     """
     migrations = load_all(settings).tenant
     async with Session(settings) as session:
-        return await session.query(lambda conn: _wanted(conn, settings, migrations, to, tenants))
+        return await session.query(lambda conn: _planned(conn, migrations, to, tenants))
 
 
 async def down(
@@ -124,7 +89,7 @@ async def down(
     async with Session(settings) as control, Session(settings) as session:
         conn = await control.connection()
         await lock.take_run(conn)
-        found = await _wanted(conn, settings, migrations, to, tenants)
+        found = await _planned(conn, migrations, to, tenants)
         options = {"to": to, "tenants": list(tenants)}
         run_id = await control.query(lambda conn: runs.start_run(conn, "down", options))
         results = []
@@ -142,48 +107,34 @@ async def down(
         return tuple(results)
 
 
-async def _reversed(one: Wanted, going: Downgrade) -> Reversed:
+async def _reversed(one: Planned, going: Downgrade) -> Reversed:
     failure, doubtful = None, False
     try:
         await going.run()
-    except LockHeldError as error:
-        failure = Failure("", one.schema.name, str(error))
-    except MigrationRefusedError as error:
+    except (LockHeldError, MigrationRefusedError) as error:
         failure = Failure("", one.schema.name, str(error))
     except MigrationFailedError as error:
         failure, doubtful = error.failure, isinstance(error, NeedsDecisionError)
     return Reversed(one.tenant, one.schema.name, tuple(going.reversed), failure, doubtful)
 
 
-async def _wanted(
+async def _planned(
     conn: asyncpg.Connection,
-    settings: Settings,
     migrations: tuple[Migration, ...],
     to: str,
     tenants: Sequence[str],
-) -> tuple[Wanted, ...]:
+) -> tuple[Planned, ...]:
     version = back.target(migrations, to)
     found = []
     for slug in dict.fromkeys(tenants):
-        schema = await _schema(conn, settings, slug)
+        schema = await schema_of(conn, slug)
         with _naming(slug):
             digest = await checkpoints.digest(conn, schema)
             history = await checkpoints.history(conn, schema.oid)
-            found.append(Wanted(slug, schema, wanted(migrations, digest, history, version)))
+            unfinished = await steps.unfinished(conn, schema.oid)
+            pending = wanted(migrations, digest, history, version, unfinished)
+            found.append(Planned(slug, schema, pending))
     return tuple(found)
-
-
-async def _schema(conn: asyncpg.Connection, settings: Settings, tenant: str) -> SchemaRef:
-    """Return the schema of the tenant with this slug, or the shared one by its name."""
-    if not await checkpoints.exists(conn):
-        raise MigrationRefusedError("there is no ledger yet: run `python -m tenancy.migrate`")
-    name = await conn.fetchval("SELECT schema_name FROM tenancy.tenants WHERE slug = $1", tenant)
-    if name is None and tenant == settings.shared_schema:
-        name = tenant
-    found = await checkpoints.schema(conn, name) if name else None
-    if found is None:
-        raise UnknownTenantError(f"no tenant has the slug {tenant}, or its schema is gone")
-    return found
 
 
 @contextmanager

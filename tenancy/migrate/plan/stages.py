@@ -1,0 +1,41 @@
+"""Whether the stages that come before the tenants have all their files."""
+
+import asyncpg
+
+from tenancy.errors import MigrationRefusedError
+from tenancy.migrate.files.model import Files, Stage
+from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.plan.chain import Verdict
+from tenancy.migrate.plan.survey import behind
+from tenancy.settings import Settings
+
+
+async def stages_behind(
+    conn: asyncpg.Connection, settings: Settings, files: Files
+) -> tuple[Stage, ...]:
+    """Return those of the catalog and the shared stage that have something pending.
+
+    A tenant made before they are brought up would be made on less than its files expect.
+    """
+    stages = (Stage.CATALOG, Stage.SHARED)
+    if not await checkpoints.exists(conn):
+        return stages
+    found = [
+        step
+        for stage in stages
+        for step in await behind(conn, files, stage, settings.shared_schema)
+    ]
+    late = {s.standing.stage for s in found if s.position.verdict is not Verdict.AHEAD}
+    return tuple(stage for stage in stages if stage in late)
+
+
+async def refuse_unless_current(conn: asyncpg.Connection, settings: Settings, files: Files) -> None:
+    """Pass if the catalog and the shared schema have all their files.
+
+    Raises:
+        MigrationRefusedError: one of them has not.
+    """
+    if behind := await stages_behind(conn, settings, files):
+        raise MigrationRefusedError(
+            f"{' and '.join(behind)} migrations are pending: run `python -m tenancy.migrate`"
+        )
