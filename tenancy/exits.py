@@ -1,11 +1,13 @@
 """How a command ends: one clear line on stderr where it fails, and an exit code."""
 
 import asyncio
+import os
+import select
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 
 import asyncpg
@@ -55,12 +57,30 @@ def exit_codes(signals: Sequence[int] = (), *, debug: bool = False) -> Iterator[
     except click.ClickException:
         raise  # click's own words and code
     except Exception as error:  # noqa: BLE001 - the last one to see it
+        if isinstance(error, BrokenPipeError) and _unread():
+            _fall_silent()
+            sys.exit(128 + signal.SIGPIPE)
         if debug:
             traceback.print_exc()
         code = _code(error)
         fault = f"a fault of ours, {type(error).__name__}: " if code is Exit.FAULT else ""
         click.echo(f"tenancy: {fault}{_words(error)}", err=True)
         sys.exit(code)
+
+
+def _unread() -> bool:
+    """Whether stdout is a pipe that nobody reads any more, such as that to ``head``."""
+    look = select.poll()
+    look.register(sys.stdout.fileno(), 0)
+    return any(state & select.POLLERR for _, state in look.poll(0))
+
+
+def _fall_silent() -> None:
+    with suppress(BrokenPipeError):
+        click.echo("tenancy: nobody reads the output any more", err=True)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):  # the interpreter writes what is left at its end
+        os.dup2(nowhere, stream.fileno())
 
 
 def _code(error: Exception) -> Exit:

@@ -243,7 +243,7 @@ async def test_unlock_ends_a_migrator_and_nobody_else(fleet: Fleet) -> None:
         assert (done.code, "is no migrator's in this database" in done.err) == (6, True)
         assert await other.fetchval("SELECT 1") == 1
         unsure = await fleet.asked("unlock", "--terminate", str(ours))
-        assert unsure.code == 1  # nobody to ask
+        assert unsure.code == 2  # nobody to ask
         assert await held.fetchval("SELECT 1") == 1
         done = await fleet.asked("unlock", "--terminate", str(ours), "--yes")
         assert (done.code, done.err) == (0, f"server process {ours} has ended\n")

@@ -74,7 +74,7 @@ async def test_the_schema_says_where_it_stands(old: Fleet) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("0009", "--all"), 2, "no file in tenant/ has the version 0009: the last one is 0003"),
+        (("0009", "--all"), 2, "no tenant file has the version '0009'; the nearest: 0003"),
         (("0002",), 2, "give --tenant or --all"),
         (("0002", "--all", "--tenant", "acme"), 2, "give --tenant or --all"),
         (("0002", "--tenant", "umbrella"), 2, "no tenant has the slug umbrella"),

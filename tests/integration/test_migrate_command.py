@@ -1,7 +1,10 @@
 """`python -m tenancy.migrate` as a process: its words, its exit codes, and what it leaves alone."""
 
+import asyncio
 import json
+import os
 import re
+import sys
 
 import click
 import pytest
@@ -123,6 +126,27 @@ async def test_up_ends_with_6_when_a_file_was_changed(behind: Fleet) -> None:
     done = await behind.command()
     assert (done.code, done.out) == (6, "")
     assert "tenant/0001_notes.sql: changed after it was applied" in done.err
+
+
+async def test_a_reader_that_goes_away_is_no_fault_of_the_database(behind: Fleet) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    status = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tenancy.migrate", "status"),
+        env=environment(behind.settings),
+        stdout=writer,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writer)
+    _, err = await asyncio.wait_for(status.communicate(), 60)
+    words = err.decode().splitlines()
+    assert (status.returncode, words) == (141, ["tenancy: nobody reads the output any more"])
+
+
+async def test_nothing_is_ended_without_an_answer(behind: Fleet) -> None:
+    done = await behind.asked("unlock", "--terminate", "1")
+    assert done.code == 2
+    assert "nobody answered, nothing was changed: add --yes" in done.err
 
 
 @pytest.mark.parametrize("command", ["up", "plan", "status"])

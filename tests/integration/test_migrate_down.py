@@ -226,3 +226,15 @@ async def test_nothing_is_taken_from_under_a_backfill(fleet: Fleet) -> None:
     with pytest.raises(MigrationRefusedError, match="0003: a part of it was done"):
         await migrate.down(fleet.settings, "1", ["acme"])
     assert await fleet.fetch("SELECT a FROM t_acme.notes ORDER BY id") == [(1,), (None,)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("down", "--to", "0", "--tenant", "acme", "--yes"),
+        ("resolve", "acme", "--version", "0001", "--step", "1", "--done"),
+    ],
+)
+async def test_a_database_of_nobody_is_told(fresh: Fleet, words: tuple[str, ...]) -> None:
+    done = await fresh.asked(*words)
+    assert (done.code, "there is no ledger yet: run" in done.err) == (6, True)

@@ -47,7 +47,7 @@ async def test_nothing_is_done_before_somebody_has_agreed(changed: Fleet) -> Non
     before = await changed.fetch("SELECT m::text FROM tenancy.migrations m")
     done = await changed.asked("repair", "--accept-checksum")
     assert "0001: checksum" in done.out
-    assert "nothing was changed" in done.err
+    assert (done.code, "nothing was changed: add --yes" in done.err) == (2, True)
     assert await changed.fetch("SELECT m::text FROM tenancy.migrations m") == before
 
 
@@ -57,6 +57,10 @@ async def test_one_tenant_or_one_version_can_be_meant(changed: Fleet) -> None:
     assert (await changed.asked("plan", "--tenant", "n2")).code == 6
     done = await changed.asked("repair", "--accept-checksum", "0002", "--yes")
     assert done.out == "nothing to put right\n"
+    done = await changed.asked("repair", "--accept-checksum", "0009", "--yes")
+    assert (done.code, "no file has the version '0009'" in done.err) == (2, True)
+    assert (await changed.asked("repair", "--accept-checksum", "1", "--yes")).code == 0
+    assert (await changed.asked("plan", "--tenant", "n2")).code == 0
 
 
 async def test_a_second_changed_file_that_is_not_named_stays_refused(changed: Fleet) -> None:

@@ -171,6 +171,17 @@ async def test_what_is_no_transaction_runs_in_the_clone_alone(behind: Fleet) -> 
     assert "try a clone" in tried.skipped
 
 
+async def test_each_statement_of_a_block_is_told(behind: Fleet) -> None:
+    behind.write(
+        "tenant/0002_index.sql",
+        "-- migrate:up transaction:false\nCREATE INDEX CONCURRENTLY notes_body ON notes (body);\n"
+        "BEGIN;\nALTER TABLE notes ADD a int;\nUPDATE notes SET a = 1;\nCOMMIT;\n",
+    )
+    (tried,) = (await _rehearsed(behind)).tried
+    assert tried.failure is None
+    assert [step.place.rpartition(".sql:")[2] for step in tried.steps] == ["2:1", "4:1", "5:1"]
+
+
 async def test_a_new_value_of_an_enum_is_told_to_be_tried_in_a_clone(behind: Fleet) -> None:
     behind.write("tenant/0002_mood.sql", "CREATE TYPE mood AS ENUM ('sad');")
     await behind.up()

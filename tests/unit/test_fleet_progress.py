@@ -56,7 +56,7 @@ def test_a_line_says_how_far_it_is_and_who_takes_long() -> None:
         (9, BACKFILLING),
     )
     assert progress.line(10.0) == (
-        "wave 1 of 40: 2 done, 1 failed, 37 left, 0.2/s, 185 s to go"
+        "wave 1, 40 schemas: 2 done, 1 failed, 37 left, 0.2/s, 185 s to go"
         "; acme for 9 s: waits for psql (server process 71) since 12 s"
         "; globex for 8 s: backfill emails, 1200 of 9000 rows"
     )
@@ -64,7 +64,7 @@ def test_a_line_says_how_far_it_is_and_who_takes_long() -> None:
 
 def test_a_run_that_has_just_begun_knows_no_rate() -> None:
     assert _progress().line(0.0) == "0 done, 0 failed, 0 left"
-    assert _progress((0, WaveBegun(0, 1, ()))).line(0.0).startswith("canary of 1: ")
+    assert _progress((0, WaveBegun(0, 1, ()))).line(0.0).startswith("canary, 1 schema: ")
     assert _progress((0, WaveEnded(0, 0, 1.0, 60.0))).line(0.0).startswith("soaking for 60 s")
 
 

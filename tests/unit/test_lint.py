@@ -115,7 +115,8 @@ def test_since_looks_at_what_git_calls_new_or_changed(sql: Path) -> None:
     assert {one["file"] for one in found[:-1]} == {"tenant/0003_new.sql"}
     done = _lint(sql, "--since", "no-such-branch")
     assert done.exit_code == 2
-    assert "git does not tell what is new" in done.stderr
+    assert "git does not tell what is new: fatal: " in done.stderr
+    assert "no-such-branch" in done.stderr
 
 
 def test_rules_can_be_chosen(sql: Path) -> None:

@@ -10,7 +10,7 @@ from tenancy.errors import MigrationFileError, SettingsError, UnknownVersionErro
 from tenancy.migrate.files import folder as folders
 from tenancy.migrate.files import model
 from tenancy.migrate.files.model import Files, Migration, Stage, target
-from tenancy.migrate.ledger.records import History
+from tenancy.migrate.ledger.records import Baseline, History
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.settings import Settings
@@ -337,6 +337,11 @@ def test_how_a_history_differs_is_told_exactly(folder: Path) -> None:
     assert ahead.verdict is Verdict.AHEAD
     assert not ahead.verdict.refused
     assert "5" in ahead.reason
+
+    base = History({}, Baseline("20250102", "x"))
+    foreign = chain.difference(chained, base.digest, base)
+    assert foreign.verdict is Verdict.OUT_OF_ORDER
+    assert "versions here are written as 1: is TENANCY_SQL_DIR" in foreign.reason
 
     edited = _difference(chained, {"1": one, "2": two}, digest="another")
     assert edited.verdict is Verdict.DAMAGED

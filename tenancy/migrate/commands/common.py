@@ -67,6 +67,22 @@ def stopping(signals: list[int]) -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
+def agree(question: str, *, yes: bool) -> None:
+    """Pass if somebody says yes to *question*, or has said so beforehand.
+
+    Raises:
+        click.UsageError: the answer is no, or nobody is there to give one.
+    """
+    if yes:
+        return
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort as error:
+        raise click.UsageError("nobody answered, nothing was changed: add --yes") from error
+    if not agreed:
+        raise click.UsageError("nothing was changed")
+
+
 def print_lines(lines: Iterable[str]) -> None:
     """Print results, which go to stdout."""
     for line in lines:

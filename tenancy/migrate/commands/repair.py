@@ -6,7 +6,7 @@ import sys
 import click
 
 from tenancy.exits import Exit, exit_codes
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import agree, answer, debug_option, json_option, print_lines
 from tenancy.migrate.upkeep import telling
 from tenancy.migrate.upkeep.mending import Wanted
 from tenancy.migrate.upkeep.repair import repairs
@@ -72,24 +72,16 @@ def repair(  # noqa: PLR0913 - its options
             told = telling.repair_objects(found) if as_json else ()
             print_lines(map(json.dumps, told) if as_json else telling.repair_lines(found))
             if not found.ready and not found.gone:
-                print_lines([] if as_json else ["nothing to put right"])
-            elif yes or _agreed():
+                print_lines([] if as_json or found.refused else ["nothing to put right"])
+            else:
+                agree("Change the ledger like this?", yes=yes)
                 done = await found.carry_out()
                 print_lines(
                     [json.dumps({"event": "repaired", "schemas": done})]
                     if as_json
                     else [f"{done:,} {'schema' if done == 1 else 'schemas'} put right"]
                 )
-            else:
-                click.echo("nothing was changed", err=True)
             return Exit.REFUSED if found.refused else Exit.CURRENT
 
     with exit_codes(debug=debug):
         sys.exit(answer(run))
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        click.echo("nobody is there to be asked: say --yes", err=True)
-        return False
-    return click.confirm("change the ledger like this?", err=True)

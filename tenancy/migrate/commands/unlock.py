@@ -6,7 +6,7 @@ from functools import partial
 import click
 
 from tenancy.exits import exit_codes
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import agree, answer, debug_option, json_option, print_lines
 from tenancy.migrate.fleet.holders import Holder, holders, terminate
 
 
@@ -34,8 +34,7 @@ def unlock(process: int | None, *, yes: bool, as_json: bool, debug: bool) -> Non
             found = answer(holders)
             print_lines([json.dumps(_object(one)) for one in found] if as_json else _lines(found))
             return
-        if not yes:
-            click.confirm(f"End server process {process}?", abort=True, err=True)
+        agree(f"End server process {process}?", yes=yes)
         answer(partial(terminate, process=process))
         click.echo(f"server process {process} has ended", err=True)
 

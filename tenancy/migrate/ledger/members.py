@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import asyncpg
 
-from tenancy.errors import UnknownTenantError
+from tenancy.errors import MigrationRefusedError, UnknownTenantError
+from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.ledger.selection import Selection
 
@@ -53,7 +54,10 @@ async def schema_of(conn: asyncpg.Connection, slug: str) -> SchemaRef:
 
     Raises:
         UnknownTenantError: there is no such tenant, or it has none.
+        MigrationRefusedError: nothing was applied yet to this database.
     """
+    if not await checkpoints.exists(conn):
+        raise MigrationRefusedError("there is no ledger yet: run `python -m tenancy.migrate`")
     row = await conn.fetchrow(
         "SELECT n.oid, t.schema_name FROM tenancy.tenants AS t "
         "JOIN pg_catalog.pg_namespace AS n ON n.nspname = t.schema_name WHERE t.slug = $1",

@@ -101,6 +101,6 @@ def _git(folder: Path, *arguments: str) -> set[Path]:
         check=False,
     )
     if done.returncode:
-        words = done.stderr.strip().splitlines()[-1:] or ["it says nothing"]
+        words = done.stderr.strip().splitlines()[:1] or ["it says nothing"]
         raise NotAFileOfOursError(f"git does not tell what is new: {words[0]}")
     return {(folder / name).resolve() for name in done.stdout.split("\0") if name}

@@ -52,9 +52,12 @@ def position(migrations: tuple[Migration, ...], digest: str) -> Position | None:
 
 def difference(migrations: tuple[Migration, ...], digest: str, history: History) -> Position:
     """Return how a schema with *digest* and *history*, which is off the chain, differs from it."""
-    for verdict, look in (Verdict.CHANGED, _changed), (Verdict.OUT_OF_ORDER, _out_of_order):
-        if reason := look(migrations, history):
-            return Position(verdict, reason=reason)
+    reason = _changed(migrations, history)
+    if reason:
+        return Position(Verdict.CHANGED, reason=reason)
+    reason = _of_other_files(migrations, history) or _out_of_order(migrations, history)
+    if reason:
+        return Position(Verdict.OUT_OF_ORDER, reason=reason)
     if digest.startswith(UNFINISHED):
         reason = (
             f"is half-way back from {digest.removeprefix(UNFINISHED)}: say `down` once more, to "
@@ -62,15 +65,16 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
         )
         return Position(Verdict.DAMAGED, reason=reason)
     if history.digest != digest:
-        reason = "its rows in the ledger do not add up to its checkpoint: somebody has edited them"
+        reason = (
+            "its rows in the ledger do not add up to its checkpoint: somebody has edited them; see "
+            "`repair --rebuild-checkpoint`"
+        )
         return Position(Verdict.DAMAGED, reason=reason)
     pending = _lacking(migrations, history)
     if pending:
         return Position(Verdict.BEHIND, pending)
-    if (
-        migrations and history.newest == migrations[-1].version
-    ):  # of a baseline that some files came after
-        return Position(Verdict.CURRENT)
+    if migrations and history.newest == migrations[-1].version:
+        return Position(Verdict.CURRENT)  # by a baseline which some files came below
     reason = f"stands at {history.newest}, which this build does not have: a newer one was here"
     return Position(Verdict.AHEAD, reason=reason)
 
@@ -130,12 +134,23 @@ def _changed(migrations: tuple[Migration, ...], history: History) -> str:
     ]
     if changed:
         return (
-            f"{', '.join(changed)}: changed after it was applied; restore it, or repair the ledger"
+            f"{', '.join(changed)}: changed after it was applied; restore it, or see "
+            "`repair --accept-checksum`"
         )
     base = history.baseline
     if base and added(migrations, base, frozenset(history.applied)) is None:
         return f"the files up to {base.version}: changed after its baseline was set; restore them"
     return ""
+
+
+def _of_other_files(migrations: tuple[Migration, ...], history: History) -> str:
+    """Tell a folder of another history from an older build's: a baseline has no file to compare."""
+    if not migrations or len(history.newest) in (0, len(migrations[0].version)):
+        return ""
+    return (
+        f"stands at {history.newest}, and versions here are written as {migrations[0].version}: is "
+        "TENANCY_SQL_DIR the folder of this database?"
+    )
 
 
 def _out_of_order(migrations: tuple[Migration, ...], history: History) -> str:
@@ -150,5 +165,8 @@ def _out_of_order(migrations: tuple[Migration, ...], history: History) -> str:
     base = [history.baseline.version] if history.baseline else []
     for version in [*base, *sorted(history.applied)]:
         if version not in files and any(version < file for file in files):
-            return f"{version}: was applied, but its file is missing; restore it"
+            return (
+                f"{version}: was applied, but its file is missing; restore it, or see "
+                "`repair --accept-missing`"
+            )
     return ""

@@ -1,7 +1,7 @@
 """One file, statement by statement, with a look at locks and relations after each."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import asyncpg
@@ -65,9 +65,10 @@ class Trial:
         return Tried(migration.label, tuple(self.steps), failure, transactional=transactional)
 
     def _originals(self) -> list[Statement]:
-        """Return the file's own statements that are not left out."""
+        """Return the file's own statements that are not left out, those of a block one by one."""
         starts = {one.start for one in inside(self.migration).source.statements}
-        return [one for one in self.migration.source.statements if one.start in starts]
+        source = replace(self.migration.source, blocks=())
+        return [one for one in source.statements if one.start in starts]
 
     async def _statement(self, statement: Statement, original: Statement) -> None:
         await self._limit()

@@ -39,7 +39,8 @@ class Progress:
         """Take *event* into account."""
         match event:
             case WaveBegun(number, schemas):
-                self.wave = ("canary" if number == 0 else f"wave {number}") + f" of {schemas}"
+                of = "1 schema" if schemas == 1 else f"{schemas} schemas"
+                self.wave = ("canary" if number == 0 else f"wave {number}") + f", {of}"
             case WaveEnded(number, _failed, _seconds, soak) if soak:
                 self.wave = f"soaking for {soak:g} s"
             case Begun(_stage, schema, tenant):

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from tenancy.errors import SettingsError
 from tenancy.exits import Exit
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Migration
@@ -68,20 +67,21 @@ async def baseline(  # noqa: PLR0913 - the options of the command, by name
 
     Args:
         settings: where the database and the files are.
-        version: of a file.
+        version: of a file; leading zeros may be left out.
         tenants: slugs; empty: all tenants of whose schemas the ledger has nothing.
         unproven: take the schemas as they are, uncompared.
         parallel: connections that compare.
         watch: called with how many more schemas have been compared.
 
     Raises:
-        SettingsError: no file has the version.
+        UnknownVersionError: no file has the version.
         UnknownTenantError: no tenant has one of the slugs.
         RunLockHeldError: a run is migrating this database.
         MigrationRefusedError: the catalog is not there or behind.
         MigrationFileError, MigrationFailedError: a file cannot be applied.
     """
-    files = _until(load_all(settings).tenant, version)
+    files = load_all(settings).until(version).tenant
+    version = files[-1].version
     found = Baselined(version)
     async with Session(settings) as session:
         conn = await session.connection()
@@ -100,13 +100,6 @@ async def baseline(  # noqa: PLR0913 - the options of the command, by name
         for member in members:
             await _mark(conn, member, base, census.taken.get(member), found)
     return found
-
-
-def _until(files: tuple[Migration, ...], version: str) -> tuple[Migration, ...]:
-    if version not in {one.version for one in files}:
-        last = f"the last one is {files[-1].version}" if files else "there is none"
-        raise SettingsError(f"no file in tenant/ has the version {version}: {last}")
-    return tuple(one for one in files if one.version <= version)
 
 
 async def _bare(

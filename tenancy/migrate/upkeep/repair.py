@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import asyncpg
 
-from tenancy.errors import MigrationRefusedError
+from tenancy.errors import MigrationRefusedError, UnknownVersionError
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Files, Stage
 from tenancy.migrate.ledger import checkpoints, mends
@@ -105,10 +105,12 @@ async def repairs(
     Raises:
         RunLockHeldError: a run is migrating this database.
         UnknownTenantError: no tenant has one of the slugs.
+        UnknownVersionError: no file has a version that is to be accepted.
         MigrationRefusedError: there is no catalog, or a version to forget still has its file.
         MigrationFileError: a file is refused.
     """
     files = load_all(settings)
+    wanted = _spelled(files, wanted)
     _refuse_present(files, wanted)
     async with Session(settings) as session:
         conn = await session.connection()
@@ -134,6 +136,20 @@ async def _mend(conn: asyncpg.Connection, files: Files, cohort: Cohort, wanted: 
     if cohort.stage is not Stage.TENANT:
         wanted = replace(wanted, missing=frozenset())
     return mended(files.of(cohort.stage), cohort.digest, history, wanted)
+
+
+def _spelled(files: Files, wanted: Wanted) -> Wanted:
+    """Return *wanted* with the versions as the files have them: leading zeros may be left out."""
+    every = {one.version for stage in Stage for one in files.of(stage)}
+    versions = set[str]()
+    for version in wanted.versions:
+        meant = {one for one in every if one.lstrip("0") == version.lstrip("0")}
+        if not meant:
+            raise UnknownVersionError(f"no file has the version {version!r}: nothing was accepted")
+        versions |= meant
+    width = len(files.tenant[0].version) if files.tenant else 0
+    missing = frozenset(version.zfill(width) for version in wanted.missing)
+    return replace(wanted, versions=frozenset(versions), missing=missing)
 
 
 def _refuse_present(files: Files, wanted: Wanted) -> None:
