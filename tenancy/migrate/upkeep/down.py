@@ -9,7 +9,7 @@ import asyncpg
 from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Migration
-from tenancy.migrate.ledger import checkpoints, runs
+from tenancy.migrate.ledger import checkpoints, runs, steps
 from tenancy.migrate.ledger.members import schema_of
 from tenancy.migrate.ledger.records import Failure, SchemaRef
 from tenancy.migrate.plan import back
