@@ -111,6 +111,16 @@ async def replay(
         await session.forget()
 
 
+@asynccontextmanager
+async def replayed(
+    settings: Settings, migrations: tuple[Migration, ...]
+) -> AsyncIterator[tuple[Session, SchemaRef]]:
+    """Yield a scratch schema that *migrations* were applied to, and the session that has it."""
+    async with Session(settings) as session, scratch(session) as schema:
+        await replay(session, schema, migrations, shared=settings.shared_schema)
+        yield session, schema
+
+
 async def _refuse_outside(
     conn: asyncpg.Connection, schema: SchemaRef, migration: Migration
 ) -> None:
