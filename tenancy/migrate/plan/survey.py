@@ -34,12 +34,14 @@ async def survey(  # noqa: PLR0913 - of which schemas, and how much
 
     Raises:
         MigrationFileError: a file that is pending is refused.
+        MigrationRefusedError: the ledger is that of a database from which this one was restored.
     """
     try:
         found = await _standings(conn, files, shared, selection, until, details=details)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         files.check()
         return _of_nothing(files, shared)
+    _refuse_restored(found)
     steps = await _steps(conn, files, found, until)
     lacking = any(one.stage is Stage.SHARED and one.oid is None for one in found)
     return Survey(empty=False, steps=tuple(steps), lacks_shared=lacking)
@@ -59,6 +61,16 @@ async def behind(  # noqa: PLR0913 - which schemas, of which files
     done = {stage: _done(files, until)[stage]}
     found = await standings.behind(conn, done, shared, selection, oids=oids)
     return await _steps(conn, files, found, until)
+
+
+def _refuse_restored(found: Sequence[Standing]) -> None:
+    # The catalog's checkpoint is written with the ledger: without one, the oids are not these.
+    if any(one.stage is Stage.CATALOG and one.oid and not one.digest for one in found):
+        raise MigrationRefusedError(
+            "the ledger knows the schemas by other oids than they have: the database was restored "
+            "from a dump, or brought over by pg_upgrade; run "
+            "`python -m tenancy.migrate repair --restored`"
+        )
 
 
 def refuse_changed(found: Survey) -> None:
