@@ -16,7 +16,7 @@ from tenancy.migrate.origin import adoption, inherited, moving
 from tenancy.migrate.origin.inherited import Inherited
 from tenancy.migrate.origin.source import Source, reading
 from tenancy.migrate.upgrade import fresh, lock
-from tenancy.migrate.upgrade.scratch import scratch
+from tenancy.migrate.upgrade.scratch import replayed, scratch
 from tenancy.migrate.upgrade.session import Session
 from tenancy.provision import Administrator, Profile
 from tenancy.settings import Settings
@@ -62,7 +62,7 @@ async def adopt(settings: Settings, schema: str, wish: Wish) -> Profile:
         found = await inherited.find(conn, schema, settings.shared_schema)
         if wish.unproven:
             return await _taken(admin, found, wish, migrations)
-        async with adoption.replayed(settings, migrations) as (_, made):
+        async with replayed(settings, migrations) as (_, made):
             return await _taken(admin, found, wish, migrations, made)
 
 
@@ -87,7 +87,7 @@ async def move(settings: Settings, dsn: str, where: str, schema: str, wish: Wish
     async with (
         _ready(settings, wish) as (admin, migrations),
         reading(dsn, where, schema) as source,
-        adoption.replayed(settings, migrations) as (session, made),
+        replayed(settings, migrations) as (session, made),
     ):
         if not wish.unproven:
             await _prove_source(session, source, made, wish.without)

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 # At once, for the package `plan` would stand in its place as soon as somebody imports that.
-from tenancy.migrate.fleet.look import plan, status
+from tenancy.migrate.fleet.overview import plan, status
 
 if TYPE_CHECKING:
     from tenancy.migrate.files.folder import load_all as load

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from support.fleets import Fleet, kill
 
+from tenancy.migrate.rehearsal.records import Blocks, How, Rehearsal
 from tenancy.migrate.rehearsal.rehearse import rehearse
 from tenancy.migrate.rehearsal.stand import NotReplayableError
-from tenancy.migrate.rehearsal.steps import Blocks, How, Rehearsal
 
 EVERYTHING = (
     "SELECT 'class', oid::int8, relname::text, relfilenode::int8, xmin::text FROM pg_class "

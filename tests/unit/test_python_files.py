@@ -12,8 +12,8 @@ from tenancy.errors import MigrationError, MigrationFileError
 from tenancy.migrate.files.folder import load as load_folder
 from tenancy.migrate.files.model import Migration, Stage
 from tenancy.migrate.upgrade import modules
-from tenancy.migrate.upgrade.batches import Pace
-from tenancy.migrate.upgrade.keyset import FIRST, LARGEST, SMALLEST, Keyset, resized
+from tenancy.migrate.upgrade.keyset import Keyset
+from tenancy.migrate.upgrade.pace import FIRST, LARGEST, SMALLEST, Pace, resized
 
 UP = "async def up(context):\n    return 'as it was read'\n"
 

@@ -1,1 +1,1 @@
-"""``python -m tenancy.migrate``: one module for each group of commands."""
+"""``python -m tenancy.migrate``: one module for each command, but `resume` is in up."""

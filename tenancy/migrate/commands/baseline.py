@@ -1,6 +1,5 @@
 """The command that takes over schemas which were there before: baseline."""
 
-import json
 import sys
 from functools import partial
 
@@ -8,7 +7,13 @@ import click
 
 from tenancy import migrate
 from tenancy.exits import exit_codes
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.upkeep import telling
 
 
@@ -42,6 +47,8 @@ def baseline(  # noqa: PLR0913 - its options
     ask = partial(migrate.baseline, version=version, tenants=tenants, unproven=unproven)
     with exit_codes(debug=debug):
         found = answer(ask)
-        told = telling.baseline_objects(found) if as_json else ()
-        print_lines(map(json.dumps, told) if as_json else telling.baseline_lines(found))
+        if as_json:
+            print_objects(telling.baseline_objects(found))
+        else:
+            print_lines(telling.baseline_lines(found))
         sys.exit(found.exit_code)

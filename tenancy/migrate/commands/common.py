@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import signal
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -83,7 +84,12 @@ def agree(question: str, *, yes: bool) -> None:
         raise click.UsageError("nothing was changed")
 
 
+def print_objects(objects: Iterable[Mapping[str, object]]) -> None:
+    """Print results for programs: one JSON object per line."""
+    print_lines(map(json.dumps, objects))
+
+
 def print_lines(lines: Iterable[str]) -> None:
-    """Print results, which go to stdout."""
+    """Print results for people; they go to stdout too."""
     for line in lines:
         click.echo(line)

@@ -1,6 +1,5 @@
 """The command that takes tenants back: down."""
 
-import json
 import sys
 from functools import partial
 
@@ -8,7 +7,13 @@ import click
 
 from tenancy import migrate
 from tenancy.exits import Exit, exit_codes
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.upkeep.down import Planned, Reversed, reversal
 
 
@@ -39,7 +44,10 @@ def down(to: str, tenants: tuple[str, ...], *, yes: bool, as_json: bool, debug: 
         if any(one.migrations for one in found) and not yes:
             _ask(found)
         results = answer(partial(migrate.down, to=to, tenants=tenants))
-        print_lines(_object(result) if as_json else _line(result) for result in results)
+        if as_json:
+            print_objects(map(_object, results))
+        else:
+            print_lines(map(_line, results))
         sys.exit(Exit.FAILED if any(result.failure for result in results) else Exit.CURRENT)
 
 
@@ -63,24 +71,22 @@ def _line(result: Reversed) -> str:
     return f"{result.tenant} ({result.schema}): {words}{why}"
 
 
-def _object(result: Reversed) -> str:
+def _object(result: Reversed) -> dict[str, object]:
     failure = result.failure
     outcome = "current"
     if failure is not None:
         outcome = "needs-decision" if result.doubtful else "failed"
-    return json.dumps(
-        {
-            "event": "reversed",
-            "tenant": result.tenant,
-            "schema": result.schema,
-            "outcome": outcome,
-            "versions": list(result.versions),
-            "failure": failure
-            and {
-                "version": failure.version,
-                "place": failure.place,
-                "sqlstate": failure.sqlstate,
-                "message": failure.message,
-            },
-        }
-    )
+    return {
+        "event": "reversed",
+        "tenant": result.tenant,
+        "schema": result.schema,
+        "outcome": outcome,
+        "versions": list(result.versions),
+        "failure": failure
+        and {
+            "version": failure.version,
+            "place": failure.place,
+            "sqlstate": failure.sqlstate,
+            "message": failure.message,
+        },
+    }

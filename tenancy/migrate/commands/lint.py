@@ -1,6 +1,5 @@
 """The command that reads files and finds fault with them: lint."""
 
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +12,13 @@ from tenancy import migrate
 from tenancy import settings as settings_module
 from tenancy.errors import MigrationFileError
 from tenancy.exits import Exit, exit_codes
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.files.folder import sql_folder
 from tenancy.migrate.files.model import Files, Migration
 from tenancy.migrate.lint import check, choosing, classic, output
@@ -168,8 +173,8 @@ def _squawk(version: int, *, required: bool) -> classic.Squawk | None:
 
 def _print(findings: list[Finding], files: int, *, squawk: bool, as_json: bool) -> None:
     if as_json:
-        print_lines(json.dumps(output.finding_object(one)) for one in findings)
-        print_lines([json.dumps(output.summary_object(findings, files, squawk=squawk))])
+        print_objects(map(output.finding_object, findings))
+        print_objects([output.summary_object(findings, files, squawk=squawk)])
     else:
         print_lines(output.lines(findings))
         print_lines([output.summary(findings, files)])

@@ -1,6 +1,5 @@
 """The command that says what a run would do: plan."""
 
-import json
 import sys
 from functools import partial
 from typing import Any
@@ -10,7 +9,13 @@ import click
 from tenancy import migrate
 from tenancy.exits import exit_codes
 from tenancy.migrate.commands import rollout
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.fleet import outline
 from tenancy.migrate.report import objects, output
 from tenancy.migrate.report.outcomes import survey_exit
@@ -32,9 +37,8 @@ def plan(*, check: bool, as_json: bool, debug: bool, **given: Any) -> None:  # n
         found = answer(partial(migrate.plan, options=options))
         made = outline.outline(found, options)
         if as_json:
-            steps = map(json.dumps, map(objects.step_object, found.steps))
             summary = {**objects.survey_object(found), **outline.as_json(made, options)}
-            print_lines([*steps, json.dumps(summary)])
+            print_objects([*map(objects.step_object, found.steps), summary])
         else:
             print_lines([*output.plan_lines(found), *outline.lines(made, options)])
         sys.exit(survey_exit(found, check=check))

@@ -1,17 +1,22 @@
 """The command that tries what is pending, and leaves nothing of it: rehearse."""
 
-import json
 import sys
 from functools import partial
 
 import click
 
 from tenancy.exits import Exit, exit_codes
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.rehearsal import output
+from tenancy.migrate.rehearsal.records import How
 from tenancy.migrate.rehearsal.rehearse import LIMIT_SECONDS
 from tenancy.migrate.rehearsal.rehearse import rehearse as rehearsed
-from tenancy.migrate.rehearsal.steps import How
 
 
 @click.command()
@@ -70,10 +75,9 @@ def rehearse(  # noqa: PLR0913 - one argument per option
     ask = partial(rehearsed, how=how, tenants=tenants, sample=sample, limit_seconds=limit)
     with exit_codes(debug=debug):
         found = answer(ask)
-        for one in found:
-            print_lines(
-                [json.dumps(output.rehearsal_object(one))] if as_json else output.lines(one)
-            )
-        if not found and not as_json:
-            print_lines(["nothing pending"])
+        if as_json:
+            print_objects(map(output.rehearsal_object, found))
+        else:
+            print_lines(line for one in found for line in output.lines(one))
+            print_lines([] if found else ["nothing pending"])
         sys.exit(Exit.FAILED if any(one.failure for one in found) else Exit.CURRENT)

@@ -1,6 +1,5 @@
 """The command that says how all schemas stand: status."""
 
-import json
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,13 @@ import click
 from tenancy import migrate
 from tenancy.exits import exit_codes
 from tenancy.migrate.commands import rollout
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.report import objects, output
 
 
@@ -25,7 +30,7 @@ def status(*, as_json: bool, debug: bool, **given: Any) -> None:  # noqa: ANN401
     with exit_codes(debug=debug):
         found = answer(partial(migrate.status, options=rollout.options(given)))
         if as_json:
-            steps = map(json.dumps, map(objects.step_object, found.steps))
-            print_lines([*steps, json.dumps(objects.status_object(found))])
+            steps = map(objects.step_object, found.steps)
+            print_objects([*steps, objects.status_object(found)])
         else:
             print_lines(output.status_lines(found))

@@ -1,12 +1,18 @@
 """The command that says who holds the migrator's locks, and ends one of them: unlock."""
 
-import json
 from functools import partial
 
 import click
 
 from tenancy.exits import exit_codes
-from tenancy.migrate.commands.common import agree, answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    agree,
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.fleet.holders import Holder, holders, terminate
 
 
@@ -32,7 +38,10 @@ def unlock(process: int | None, *, yes: bool, as_json: bool, debug: bool) -> Non
     with exit_codes(debug=debug):
         if process is None:
             found = answer(holders)
-            print_lines([json.dumps(_object(one)) for one in found] if as_json else _lines(found))
+            if as_json:
+                print_objects(map(_object, found))
+            else:
+                print_lines(_lines(found))
             return
         agree(f"End server process {process}?", yes=yes)
         answer(partial(terminate, process=process))

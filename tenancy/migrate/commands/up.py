@@ -1,6 +1,5 @@
 """The commands that migrate: up, resume."""
 
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +15,7 @@ from tenancy.migrate.commands.common import (
     debug_option,
     json_option,
     print_lines,
+    print_objects,
     stopping,
 )
 from tenancy.migrate.commands.display import shown
@@ -73,6 +73,8 @@ def _run(run: Callable[..., Awaitable[Report]], *, as_json: bool, debug: bool) -
 
     with exit_codes(signals, debug=debug):
         report = answer(watched)
-        lines = [json.dumps(report_object(report))] if as_json else output.report_lines(report)
-        print_lines(lines)
+        if as_json:
+            print_objects([report_object(report)])
+        else:
+            print_lines(output.report_lines(report))
         sys.exit(report.exit_code(*signals[:1]))

@@ -1,6 +1,5 @@
 """The command that compares the tenants' schemas: verify."""
 
-import json
 import sys
 from functools import partial
 from typing import Self
@@ -9,7 +8,13 @@ import click
 
 from tenancy import migrate
 from tenancy.exits import exit_codes
-from tenancy.migrate.commands.common import answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.upkeep import telling
 from tenancy.migrate.upkeep.verify import PARALLEL
 
@@ -60,8 +65,10 @@ def verify(  # noqa: PLR0913 - its options
                 watch=watch,
             )
             found = answer(ask)
-        told = map(json.dumps, telling.objects(found)) if as_json else telling.lines(found)
-        print_lines(told)
+        if as_json:
+            print_objects(telling.objects(found))
+        else:
+            print_lines(telling.lines(found))
         sys.exit(found.exit_code)
 
 

@@ -14,7 +14,7 @@ from tenancy.migrate.fleet.leader import Leader, report
 from tenancy.migrate.fleet.options import Options
 from tenancy.migrate.fleet.policy import StopRule
 from tenancy.migrate.fleet.rollout import Rollout, rule
-from tenancy.migrate.fleet.wave import Wave
+from tenancy.migrate.fleet.wave import WaveUpgrade
 from tenancy.migrate.ledger import checkpoints, runs, work
 from tenancy.migrate.ledger.runs import Run
 from tenancy.migrate.report.events import Started
@@ -111,7 +111,7 @@ class Joiner:
         steps = await context.behind_of(oids)
         rule_.total = max(rule_.total, len(oids))
         context.tally.left = len(steps)
-        wave = Wave(context, rule_, canary=number == 0, shuffled=True, failed=self._failed)
+        wave = WaveUpgrade(context, rule_, canary=number == 0, shuffled=True, failed=self._failed)
         return await wave.go(steps)
 
     async def _led(self, run: Run, started: float) -> Report:

@@ -144,5 +144,5 @@ async def report(context: Context, started: float) -> Report:
 
 async def _end(conn: asyncpg.Connection, run_id: UUID, ending: Ending) -> None:
     await runs.finish_run(conn, run_id, ending)
-    if ending not in {Ending.INTERRUPTED, Ending.STOPPED}:
+    if not ending.cut_short:
         await work.forget(conn)

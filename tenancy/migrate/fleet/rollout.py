@@ -11,7 +11,7 @@ from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.fleet.context import Context
 from tenancy.migrate.fleet.policy import StopRule
 from tenancy.migrate.fleet.standing import is_workable, unworkable
-from tenancy.migrate.fleet.wave import Wave
+from tenancy.migrate.fleet.wave import WaveUpgrade
 from tenancy.migrate.ledger import runs, work
 from tenancy.migrate.ledger.work import Work
 from tenancy.migrate.plan.steps import Step
@@ -104,7 +104,7 @@ class Rollout:
         await context.control.read(lambda conn: runs.open_wave(conn, self.run_id, number))
         parts = phases.split(step.position.pending for step in steps)
         context.tally.tell(WaveBegun(number, len(steps), tuple(part.until for part in parts)))
-        wave = Wave(context, self._rule, canary=number == 0)
+        wave = WaveUpgrade(context, self._rule, canary=number == 0)
         await wave.go(steps)
         soak = 0.0 if number == last or context.brake.on else context.options.soak_seconds
         context.tally.tell(WaveEnded(number, len(wave.failed), monotonic() - started, soak))

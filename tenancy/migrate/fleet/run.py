@@ -166,6 +166,6 @@ async def _unfinished(conn: asyncpg.Connection, run_id: UUID | None) -> Run:
         words = f"there is no run {run_id}: `status` names the last one"
     if found is None:
         raise MigrationRefusedError(words)
-    if found.outcome not in {None, "interrupted", "stopped"}:
+    if not found.unfinished:
         raise MigrationRefusedError(f"run {found.id} came to its end: it is {found.outcome}")
     return found

@@ -21,7 +21,7 @@ from tenancy.migrate.upgrade.session import Session
 
 
 @dataclass(slots=True)
-class Wave:
+class WaveUpgrade:
     """The upgrade of the schemas of one wave.
 
     Attributes:

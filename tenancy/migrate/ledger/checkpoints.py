@@ -13,6 +13,7 @@ from tenancy.errors import MigrationError
 from tenancy.identifiers import literal
 from tenancy.migrate.files.model import Migration, Stage
 from tenancy.migrate.ledger.records import Baseline, Facts, History, Move, SchemaRef
+from tenancy.migrate.ledger.texts import of_schema, run
 
 # Said in a transaction that will tell of its schema's new version itself (sql/catalog/0004).
 TELLS_LATER = "SET LOCAL tenancy.tells = 'later'"
@@ -41,7 +42,6 @@ def claim(schema: SchemaRef, migration: Migration, run_id: UUID | None) -> str:
     A second transaction that claims it waits there for the first one's end, and then fails:
     see `is_claimed`.
     """
-    run = f"{literal(str(run_id))}::pg_catalog.uuid" if run_id else "NULL"
     texts = ", ".join(
         literal(text)
         for text in (
@@ -51,7 +51,7 @@ def claim(schema: SchemaRef, migration: Migration, run_id: UUID | None) -> str:
     return (
         "INSERT INTO tenancy.migrations "
         "(schema_oid, version, schema_name, stage, name, checksum, run_id) "
-        f"VALUES ({schema.oid:d}, {texts}, {run})"
+        f"VALUES ({schema.oid:d}, {texts}, {run(run_id)})"
     )
 
 
@@ -68,7 +68,7 @@ def moved(schema: SchemaRef, stage: Stage, move: Move) -> str:
     """Return the SQL that moves the checkpoint of *schema*; it finds a row if that stood right."""
     if not move.after:
         return (
-            f"DELETE FROM tenancy.checkpoints WHERE {_at(schema)} "
+            f"DELETE FROM tenancy.checkpoints WHERE {of_schema(schema)} "
             f"AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
         )
     values = [schema.name, stage, move.version, move.after]
@@ -84,7 +84,8 @@ def moved(schema: SchemaRef, stage: Stage, move: Move) -> str:
     return (
         f"UPDATE tenancy.checkpoints SET {shape}schema_name = {name}, stage = {of}, "
         f"version = {version}, digest = {digest}, updated_at = pg_catalog.clock_timestamp() "
-        f"WHERE {_at(schema)} AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
+        f"WHERE {of_schema(schema)} "
+        f"AND digest OPERATOR(pg_catalog.=) {literal(move.before)} RETURNING 1"
     )
 
 
@@ -162,7 +163,3 @@ async def schema(conn: asyncpg.Connection, name: str) -> SchemaRef | None:
     """Return the schema called *name*, if there is one."""
     oid = await conn.fetchval("SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1", name)
     return None if oid is None else SchemaRef(oid, name)
-
-
-def _at(schema: SchemaRef) -> str:
-    return f"schema_oid OPERATOR(pg_catalog.=) {schema.oid:d}"

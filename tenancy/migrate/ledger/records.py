@@ -196,6 +196,11 @@ class Standing:
     backfill: Backfill | None = None
 
     @property
+    def named(self) -> str:
+        """The tenant's slug with its schema, or the name of a schema that is no tenant's."""
+        return f"{self.tenant} ({self.name})" if self.tenant else self.name
+
+    @property
     def key(self) -> tuple[str, int | None]:
         """What tells it from every other schema, now and earlier."""
         return self.name, self.oid

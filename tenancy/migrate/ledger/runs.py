@@ -53,6 +53,11 @@ class Run:
     wave: int | None
     server_process: int | None
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it was cut off, or may be under way."""
+        return self.outcome in {None, "interrupted", "stopped"}
+
     @classmethod
     def read(cls, text: str) -> Self:
         """Return the run in a row of JSON."""

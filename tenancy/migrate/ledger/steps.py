@@ -13,6 +13,7 @@ import asyncpg
 
 from tenancy.identifiers import literal
 from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.migrate.ledger.texts import of_version, run
 
 _CLAIM = "steps_pkey"
 
@@ -36,8 +37,7 @@ class Place:
     def sql(self) -> str:
         """Return the SQL condition on its row; of number 0: on those of the whole file."""
         of_file = (
-            f"schema_oid OPERATOR(pg_catalog.=) {self.schema.oid:d} "
-            f"AND version OPERATOR(pg_catalog.=) {literal(self.version)} "
+            f"{of_version(self.schema, self.version)} "
             f"AND direction OPERATOR(pg_catalog.=) {literal(self.direction)}"
         )
         of_step = f" AND step OPERATOR(pg_catalog.=) {self.number:d}"
@@ -97,7 +97,7 @@ def begin_again(place: Place, last: Step, run_id: UUID | None) -> str:
     """Return the SQL that begins a statement again; it finds a row if nobody else has."""
     return (
         "UPDATE tenancy.steps SET started_at = pg_catalog.clock_timestamp(), "
-        f"resolved_by = NULL, run_id = {_run(run_id)} WHERE {place.sql()} "
+        f"resolved_by = NULL, run_id = {run(run_id)} WHERE {place.sql()} "
         f"AND started_at OPERATOR(pg_catalog.=) {literal(last.started_at.isoformat())} "
         "AND finished_at IS NULL RETURNING 1"
     )
@@ -145,12 +145,8 @@ def _insert(
     return (
         "INSERT INTO tenancy.steps (schema_oid, version, direction, step, schema_name, statement, "
         f"run_id, indexes, finished_at) VALUES ({schema.oid:d}, {version}, {direction}, "
-        f"{place.number:d}, {name}, {digest}, {_run(run_id)}, {oids}, {finished})"
+        f"{place.number:d}, {name}, {digest}, {run(run_id)}, {oids}, {finished})"
     )
-
-
-def _run(run_id: UUID | None) -> str:
-    return f"{literal(str(run_id))}::pg_catalog.uuid" if run_id else "NULL"
 
 
 def _step(row: asyncpg.Record) -> Step:

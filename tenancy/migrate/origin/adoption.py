@@ -1,8 +1,5 @@
 """A schema becomes a tenant's: its shape is proved, then its ledger begins."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import asyncpg
 
 from tenancy.errors import MigrationRefusedError
@@ -11,19 +8,6 @@ from tenancy.migrate.ledger.records import Baseline, SchemaRef
 from tenancy.migrate.origin import alike
 from tenancy.migrate.origin.inherited import LEDGERS, MOST
 from tenancy.migrate.upgrade import fresh
-from tenancy.migrate.upgrade.scratch import replay, scratch
-from tenancy.migrate.upgrade.session import Session
-from tenancy.settings import Settings
-
-
-@asynccontextmanager
-async def replayed(
-    settings: Settings, migrations: tuple[Migration, ...]
-) -> AsyncIterator[tuple[Session, SchemaRef]]:
-    """Yield a scratch schema that *migrations* were applied to, and the session that has it."""
-    async with Session(settings) as session, scratch(session) as schema:
-        await replay(session, schema, migrations, shared=settings.shared_schema)
-        yield session, schema
 
 
 async def prove(

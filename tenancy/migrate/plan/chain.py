@@ -52,23 +52,14 @@ def position(migrations: tuple[Migration, ...], digest: str) -> Position | None:
 
 def difference(migrations: tuple[Migration, ...], digest: str, history: History) -> Position:
     """Return how a schema with *digest* and *history*, which is off the chain, differs from it."""
-    reason = _changed(migrations, history)
-    if reason:
-        return Position(Verdict.CHANGED, reason=reason)
-    reason = _of_other_files(migrations, history) or _out_of_order(migrations, history)
-    if reason:
-        return Position(Verdict.OUT_OF_ORDER, reason=reason)
-    if digest.startswith(UNFINISHED):
-        reason = (
-            f"is half-way back from {digest.removeprefix(UNFINISHED)}: say `down` once more, to "
-            "the version that it was to go to"
-        )
-        return Position(Verdict.DAMAGED, reason=reason)
-    if history.digest != digest:
-        reason = (
-            "its rows in the ledger do not add up to its checkpoint: somebody has edited them; see "
-            "`repair --rebuild-checkpoint`"
-        )
+    for verdict, look in (
+        (Verdict.CHANGED, _changed),
+        (Verdict.OUT_OF_ORDER, _of_other_files),
+        (Verdict.OUT_OF_ORDER, _out_of_order),
+    ):
+        if reason := look(migrations, history):
+            return Position(verdict, reason=reason)
+    if reason := _damaged(digest, history):
         return Position(Verdict.DAMAGED, reason=reason)
     pending = _lacking(migrations, history)
     if pending:
@@ -77,6 +68,20 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
         return Position(Verdict.CURRENT)  # by a baseline which some files came below
     reason = f"stands at {history.newest}, which this build does not have: a newer one was here"
     return Position(Verdict.AHEAD, reason=reason)
+
+
+def _damaged(digest: str, history: History) -> str:
+    if digest.startswith(UNFINISHED):
+        return (
+            f"is half-way back from {digest.removeprefix(UNFINISHED)}: say `down` once more, to "
+            "the version that it was to go to"
+        )
+    if history.digest != digest:
+        return (
+            "its rows in the ledger do not add up to its checkpoint: somebody has edited them; see "
+            "`repair --rebuild-checkpoint`"
+        )
+    return ""
 
 
 @functools.lru_cache(64)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tenancy.migrate.ledger.records import Failure
-from tenancy.migrate.rehearsal.steps import WORDS, How, Lock, Rehearsal, Rewrite, Step, Tried
+from tenancy.migrate.rehearsal.records import WORDS, How, Lock, Rehearsal, Rewrite, Step, Tried
 
 _KILOBYTE = 1024
 

@@ -12,8 +12,8 @@ from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Step as Behind
 from tenancy.migrate.plan.steps import Survey
 from tenancy.migrate.plan.survey import refuse_unknown, survey
+from tenancy.migrate.rehearsal.records import How, Rehearsal
 from tenancy.migrate.rehearsal.stand import Stand
-from tenancy.migrate.rehearsal.steps import How, Rehearsal
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 

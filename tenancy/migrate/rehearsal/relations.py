@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from tenancy.migrate.rehearsal.steps import BLOCKS, Blocks, Lock, Rewrite
+from tenancy.migrate.rehearsal.records import BLOCKS, Blocks, Lock, Rewrite
 
 _RELATIONS = """
     SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,

@@ -14,9 +14,9 @@ from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Step as Behind
 from tenancy.migrate.plan.steps import Survey
 from tenancy.migrate.plan.survey import survey
+from tenancy.migrate.rehearsal.records import How, Rehearsal, Tried
 from tenancy.migrate.rehearsal.relations import Sight, sequences, writes_outside
 from tenancy.migrate.rehearsal.restless import refuse_setval
-from tenancy.migrate.rehearsal.steps import How, Rehearsal, Tried
 from tenancy.migrate.rehearsal.trying import Trial, replay
 from tenancy.migrate.rehearsal.undone import undone
 from tenancy.migrate.upgrade import lock, script

@@ -9,8 +9,8 @@ import asyncpg
 from tenancy.migrate.files.model import Language, Migration
 from tenancy.migrate.files.splitter import Statement
 from tenancy.migrate.ledger.records import Failure
+from tenancy.migrate.rehearsal.records import Lock, Step, Tried
 from tenancy.migrate.rehearsal.relations import Sight
-from tenancy.migrate.rehearsal.steps import Lock, Step, Tried
 from tenancy.migrate.rehearsal.undone import GUARD
 from tenancy.migrate.upgrade import fresh, python, script
 from tenancy.migrate.upgrade.inside import inside

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tenancy.errors import DatabaseSetupError
 from tenancy.identifiers import quoted
+from tenancy.migrate.upgrade.session import unprivileged
 from tenancy.settings import Settings
 
 GUARD = "tenancy_rehearsal_is_never_committed"
@@ -42,13 +42,7 @@ async def undone(conn: asyncpg.Connection, settings: Settings) -> AsyncIterator[
         await conn.execute(_BEGIN.format(idle=IDLE_MILLISECONDS, schema=schema, guard=GUARD))
     except asyncpg.InsufficientPrivilegeError as error:
         await conn.execute("ROLLBACK")
-        raise DatabaseSetupError(
-            "the login may not create a schema to try the files in: "
-            + (
-                settings.unset_owner
-                or "as the database's owner, run GRANT CREATE ON DATABASE <database> TO <login>"
-            )
-        ) from error
+        raise unprivileged(settings, "a schema to try the files in") from error
     try:
         yield
         await conn.execute("ROLLBACK")

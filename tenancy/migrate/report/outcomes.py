@@ -1,4 +1,4 @@
-"""What came of it, as values, exit codes, lines for people and JSON objects; pure."""
+"""What came of it, as values and exit codes; pure."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -34,6 +34,11 @@ class Ending(StrEnum):
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"  # by the rule for failures
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether it did not come to all that it was to do."""
+        return self in {Ending.INTERRUPTED, Ending.STOPPED}
 
 
 _FAULTY = frozenset({Outcome.FAILED, Outcome.NEEDS_DECISION, Outcome.REFUSED})

@@ -1,6 +1,6 @@
 """Reports and surveys in words for people; pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from tenancy.migrate.ledger.runs import Run
@@ -8,6 +8,7 @@ from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Step, Survey
 from tenancy.migrate.report.outcomes import Report, summary
 
+SHOWN = 5  # names in a line
 _TIME = "%Y-%m-%d %H:%M:%S %Z"
 
 
@@ -22,7 +23,7 @@ def report_lines(report: Report) -> Iterator[str]:
 
 def plan_lines(found: Survey) -> Iterator[str]:
     """Yield what `up` would do, schemas of the same fate in one line."""
-    yield from grouped((_fate(step), _called(step)) for step in found.steps)
+    yield from grouped((_fate(step), step.standing.named) for step in found.steps)
     if found.empty:
         yield "nothing applied yet"
     elif not any(step.position.verdict.refused for step in found.steps) and not found.of(
@@ -51,13 +52,19 @@ def status_lines(found: Survey) -> Iterator[str]:
         yield "all at the target"
 
 
-def grouped(said: Iterable[tuple[str, str]], shown: int = 5) -> Iterator[str]:
+def grouped(said: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield one line for all of whom the same is *said*, for a fleet fails in one way."""
     names: dict[str, list[str]] = {}
     for words, name in said:
         names.setdefault(words, []).append(name)
     for words, group in names.items():
-        yield f"{_some(group, shown)}: {words}"
+        yield f"{some(group)}: {words}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of *names*, and how many more there are."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _standing_lines(found: Survey) -> Iterator[str]:
@@ -67,7 +74,7 @@ def _standing_lines(found: Survey) -> Iterator[str]:
         key = (step.standing.version or "nothing", str(step.standing.failure or ""), _why(step))
         groups.setdefault(key, []).append(step)
     for (version, failure, words), steps in groups.items():
-        names = _some([_called(step) for step in steps], 5)
+        names = some([step.standing.named for step in steps])
         if steps[0].standing.oid is None:
             yield f"{names}: the schema does not exist"
             continue
@@ -103,9 +110,8 @@ def _ran(run: Run, *, under_way: bool) -> str:
         return f"last run: {where}"
     outcome = run.outcome or "killed, or cut off"
     took = f" after {_seconds(run.started_at, run.finished_at)} s" if run.finished_at else ""
-    unfinished = run.outcome in {None, "interrupted", "stopped"}
     return f"last run: {outcome}{took} ({where})" + (
-        f"; `resume {run.id}` goes on with it" if unfinished else ""
+        f"; `resume {run.id}` goes on with it" if run.unfinished else ""
     )
 
 
@@ -113,16 +119,6 @@ def _seconds(start: datetime, end: datetime) -> str:
     return f"{(end - start).total_seconds():.1f}"
 
 
-def _called(step: Step) -> str:
-    standing = step.standing
-    return f"{standing.tenant} ({standing.name})" if standing.tenant else standing.name
-
-
 def _fate(step: Step) -> str:
     pending = ", ".join(migration.source.label for migration in step.position.pending)
     return step.position.reason or f"to apply {pending}"
-
-
-def _some(names: list[str], shown: int) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"

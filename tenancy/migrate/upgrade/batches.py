@@ -17,6 +17,7 @@ from tenancy.migrate.ledger.backfills import Mark
 from tenancy.migrate.report.events import Backfilling, Event
 from tenancy.migrate.upgrade import keyset as keysets
 from tenancy.migrate.upgrade.keyset import Keyset
+from tenancy.migrate.upgrade.pace import Pace
 from tenancy.migrate.upgrade.scope import Scope
 
 
@@ -53,42 +54,6 @@ class Batch:
     def last(self) -> Any:  # noqa: ANN401
         """The highest key."""
         return self.keys[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How many rows are taken at a time, and how long the pauses are.
-
-    Attributes:
-        size: rows of a batch; None: as many as take *seconds*.
-        rest: of the time that the batch took.
-        throttle: seconds; the least.
-    """
-
-    size: int | None
-    seconds: float
-    rest: float
-    throttle: float
-
-    def __post_init__(self) -> None:
-        wrong = (self.size or 1) < 1 or self.size == 0 or self.seconds <= 0
-        if wrong or min(self.rest, self.throttle) < 0:
-            raise MigrationError(
-                "batches: size and seconds are above 0, rest and throttle not below"
-            )
-
-    @property
-    def first(self) -> int:
-        """Rows of the first batch."""
-        return self.size or keysets.FIRST
-
-    def next(self, size: int, took_seconds: float) -> int:
-        """Return how many rows to take after a batch of *size*."""
-        return self.size or keysets.resized(size, took_seconds, self.seconds)
-
-    def pause(self, took_seconds: float) -> float:
-        """Return how many seconds to wait after a batch."""
-        return max(self.throttle, self.rest * took_seconds)
 
 
 @dataclass(slots=True)

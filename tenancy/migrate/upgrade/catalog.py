@@ -2,13 +2,12 @@
 
 import asyncpg
 
-from tenancy.errors import DatabaseSetupError
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import Move, SchemaRef
 from tenancy.migrate.upgrade import lock, runner, script
-from tenancy.migrate.upgrade.session import Session
+from tenancy.migrate.upgrade.session import Session, unprivileged
 from tenancy.settings import Settings
 
 
@@ -72,12 +71,6 @@ async def _schema(conn: asyncpg.Connection, name: str, settings: Settings) -> Sc
     try:
         await conn.execute(f"CREATE SCHEMA {quoted(name)}")
     except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseSetupError(
-            f"the login may not create the schema {name}: "
-            + (
-                settings.unset_owner
-                or "as the database's owner, run GRANT CREATE ON DATABASE <database> TO <login>"
-            )
-        ) from error
+        raise unprivileged(settings, f"the schema {name}") from error
     oid = await conn.fetchval("SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1", name)
     return SchemaRef(oid, name)

@@ -9,8 +9,6 @@ import asyncpg
 from tenancy.errors import MigrationError
 from tenancy.migrate.ledger.records import SchemaRef
 
-SMALLEST, FIRST, LARGEST = 100, 1_000, 20_000  # rows of a batch whose size is found by itself
-
 _NO_JSON = {"A", "C"}  # arrays and rows: what they become as JSON cannot be read back as text
 
 _KEYS = """
@@ -105,9 +103,3 @@ async def keyset(
 def rows(plan: str) -> int:
     """Return how many rows the plan of `Keyset.estimate` expects."""
     return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
-
-
-def resized(size: int, seconds: float, wanted_seconds: float) -> int:
-    """Return how many rows to take next, where *size* took *seconds*: at most twice or half."""
-    factor = min(2.0, max(0.5, wanted_seconds / max(seconds, 1e-6)))
-    return min(LARGEST, max(SMALLEST, round(size * factor)))

@@ -74,7 +74,7 @@ async def held(conn: asyncpg.Connection, oid: int) -> AsyncIterator[None]:
         LockHeldError: somebody else had it for a minute.
     """
     if not await _acquired(lambda: _tried(conn, oid), SCHEMA_WAIT_SECONDS):
-        raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+        raise await _locked(conn, oid)
     try:
         yield
         await conn.execute(UNLOCK)
@@ -99,9 +99,7 @@ async def of_schema(
         return taken.facts.first
 
     if not await _acquired(tried, SCHEMA_WAIT_SECONDS):
-        raise LockHeldError(
-            f"locked by {await holder(conn, schema.oid)}: try again when it is done"
-        )
+        raise await _locked(conn, schema.oid)
     try:
         yield taken
         if not taken.released:
@@ -118,7 +116,7 @@ async def claim(conn: asyncpg.Connection, oid: int) -> None:
         LockHeldError: somebody else has it.
     """
     if not await _tried(conn, oid, "xact_lock"):
-        raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+        raise await _locked(conn, oid)
 
 
 async def take(conn: asyncpg.Connection, oid: int) -> None:
@@ -128,7 +126,7 @@ async def take(conn: asyncpg.Connection, oid: int) -> None:
         LockHeldError: somebody else has it.
     """
     if not await _tried(conn, oid):
-        raise LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+        raise await _locked(conn, oid)
 
 
 async def take_run(conn: asyncpg.Connection) -> None:
@@ -163,6 +161,10 @@ async def held_by(conn: asyncpg.Connection, oid: int) -> str | None:
     """Return the application's name of who holds the lock of *oid*; None: nobody does."""
     row = await conn.fetchrow(_HOLDER, CLASS, oid)
     return None if row is None else row["application_name"] or ""
+
+
+async def _locked(conn: asyncpg.Connection, oid: int) -> LockHeldError:
+    return LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
 
 
 async def _acquired(tried: Callable[[], Awaitable[bool]], wait_seconds: float) -> bool:

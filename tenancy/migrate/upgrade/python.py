@@ -14,8 +14,9 @@ from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger.records import Failure
 from tenancy.migrate.report.events import Event
 from tenancy.migrate.upgrade import modules, script
-from tenancy.migrate.upgrade.batches import BackfillStoppedError, Batches, Pace, Work
+from tenancy.migrate.upgrade.batches import BackfillStoppedError, Batches, Work
 from tenancy.migrate.upgrade.lent import lent
+from tenancy.migrate.upgrade.pace import Pace
 from tenancy.migrate.upgrade.scope import LEFT, UNMOVED, Scope, timeouts
 from tenancy.migrate.upgrade.script import MigrationFailedError
 from tenancy.migrate.upgrade.session import is_lost

@@ -13,16 +13,16 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tenancy.errors import DatabaseSetupError, MigrationRefusedError
+from tenancy.errors import MigrationRefusedError
 from tenancy.identifiers import CATALOG_SCHEMA, constant, literal, quoted
 from tenancy.migrate.files.model import Migration
-from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger import checkpoints, mends
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.upgrade import lock, runner, script
 from tenancy.migrate.upgrade.inside import inside
 from tenancy.migrate.upgrade.lock import LockHeldError
 from tenancy.migrate.upgrade.script import MigrationFailedError
-from tenancy.migrate.upgrade.session import Session
+from tenancy.migrate.upgrade.session import Session, unprivileged
 from tenancy.settings import Settings
 
 PREFIX = "tenancy_scratch_"
@@ -41,7 +41,6 @@ _LEFT = """
           WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid()
             AND l.classid = $2 AND l.objid = n.oid)
 """
-_LEDGER = ("migrations", "checkpoints", "steps", "backfills", "failures", "reversals")
 
 
 # Rows of tables that are not the schema's, changed in this transaction; the ledger's do not count.
@@ -112,6 +111,16 @@ async def replay(
         await session.forget()
 
 
+@asynccontextmanager
+async def replayed(
+    settings: Settings, migrations: tuple[Migration, ...]
+) -> AsyncIterator[tuple[Session, SchemaRef]]:
+    """Yield a scratch schema that *migrations* were applied to, and the session that has it."""
+    async with Session(settings) as session, scratch(session) as schema:
+        await replay(session, schema, migrations, shared=settings.shared_schema)
+        yield session, schema
+
+
 async def _refuse_outside(
     conn: asyncpg.Connection, schema: SchemaRef, migration: Migration
 ) -> None:
@@ -148,13 +157,7 @@ async def _made(conn: asyncpg.Connection, settings: Settings, name: str) -> Sche
             )
             await lock.take(conn, oid)  # before others see it
     except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseSetupError(
-            "the login may not create a schema to try the files in: "
-            + (
-                settings.unset_owner
-                or "as the database's owner, run GRANT CREATE ON DATABASE <database> TO <login>"
-            )
-        ) from error
+        raise unprivileged(settings, "a schema to try the files in") from error
     return SchemaRef(oid, name)
 
 
@@ -174,5 +177,4 @@ async def _drop(conn: asyncpg.Connection, schema: SchemaRef) -> None:
         return
     await conn.execute(f"SET LOCAL lock_timeout = {DROP_LOCK_TIMEOUT_MILLISECONDS:d}")
     await conn.execute(f"DROP SCHEMA {quoted(schema.name)} CASCADE")
-    for table in _LEDGER:
-        await conn.execute(f"DELETE FROM tenancy.{table} WHERE schema_oid = $1", schema.oid)
+    await mends.forget(conn, [schema.oid])

@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 
 import asyncpg
 
+from tenancy.errors import DatabaseSetupError
 from tenancy.faults import LOST, connecting
 from tenancy.settings import Settings, variable
 
@@ -49,6 +50,12 @@ Result = TypeVar("Result")
 def is_lost(error: BaseException) -> bool:
     """Whether *error* speaks of the connection rather than of a statement."""
     return isinstance(error, LOST)
+
+
+def unprivileged(settings: Settings, wanted: str) -> DatabaseSetupError:
+    """Return the error of a login that may not make *wanted*, a schema: says what to grant it."""
+    grant = "as the database's owner, run GRANT CREATE ON DATABASE <database> TO <login>"
+    return DatabaseSetupError(f"the login may not create {wanted}: {settings.unset_owner or grant}")
 
 
 async def backoff(attempt: int, longest_seconds: float = 5.0) -> None:

@@ -17,7 +17,7 @@ from tenancy.migrate.shape.description import Object, describe
 from tenancy.migrate.shape.differences import differences
 from tenancy.migrate.shape.fingerprint import fingerprint
 from tenancy.migrate.upgrade import lock, stamp
-from tenancy.migrate.upgrade.scratch import replay, scratch
+from tenancy.migrate.upgrade.scratch import replayed
 from tenancy.migrate.upgrade.session import Session
 from tenancy.migrate.upkeep.census import GONE, Census
 from tenancy.migrate.upkeep.verdicts import Odd, Shape, grouped
@@ -156,8 +156,7 @@ async def _proved(
 
 async def _made(settings: Settings, files: tuple[Migration, ...]) -> tuple[str, tuple[Object, ...]]:
     """Return the shape of a schema that *files* were applied to, which is dropped again."""
-    async with Session(settings) as session, scratch(session) as schema:
-        await replay(session, schema, files, shared=settings.shared_schema)
+    async with replayed(settings, files) as (session, schema):
         conn = await session.connection()
         return await fingerprint(conn, schema), await describe(conn, schema)
 

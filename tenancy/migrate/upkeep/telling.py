@@ -1,34 +1,28 @@
 """What `verify`, `baseline` and `repair` found: words for people, JSON for programs; pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
+from tenancy.migrate.report.output import grouped, some
 from tenancy.migrate.shape.differences import Difference
 from tenancy.migrate.upkeep.baseline import Baselined
 from tenancy.migrate.upkeep.repair import Repairs
 from tenancy.migrate.upkeep.verdicts import Verification
 
-SHOWN = 5  # tenants named in a line
 TOLD = 50  # groups of differences; --json tells all
 
 
 def lines(found: Verification) -> Iterator[str]:
     """Yield who differs and how, the same difference once; then the sum."""
     for slugs, said in _gathered(found)[:TOLD]:
-        yield f"{named(slugs)}:"
+        yield f"{some(slugs)}:"
         yield from (f"  {line}" for line in said)
     if (more := len(_gathered(found)) - TOLD) > 0:
         yield f"and {more} more groups of tenants, each different in its own way: --json names all"
     for fault in found.faults:
-        yield f"{named(fault.slugs)}: {fault.words}"
-    for slugs, why in _by_reason(found.left_out.items()):
-        yield f"{named(slugs)}: not compared, {why}"
+        yield f"{some(fault.slugs)}: {fault.words}"
+    left_out = ((f"not compared, {why}", slug) for slug, why in found.left_out.items())
+    yield from grouped(left_out)
     yield _sum(found)
-
-
-def named(slugs: Sequence[str]) -> str:
-    """Return the first of *slugs*, and how many more there are."""
-    more = f" and {len(slugs) - SHOWN:,} more" if len(slugs) > SHOWN else ""
-    return f"{', '.join(slugs[:SHOWN])}{more}"
 
 
 def objects(found: Verification) -> Iterator[dict[str, object]]:
@@ -82,13 +76,6 @@ def _gathered(found: Verification) -> list[tuple[list[str], list[str]]]:
     return [(slugs, list(said)) for said, slugs in gathered.items()]
 
 
-def _by_reason(left_out: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
-    reasons: dict[str, list[str]] = {}
-    for slug, why in left_out:
-        reasons.setdefault(why, []).append(slug)
-    return [(slugs, why) for why, slugs in reasons.items()]
-
-
 def _sum(found: Verification) -> str:
     alike = [f"{count:,} at {version} alike" for version, count in sorted(found.alike.items())]
     odd = [slug for one in found.odd for slug in one.slugs]
@@ -97,17 +84,16 @@ def _sum(found: Verification) -> str:
         parts.append(f"{serious:,} {'fault' if serious == 1 else 'faults'}")
     if found.left_out:
         parts.append(f"{len(found.left_out):,} not compared")
-    told = f": {named(sorted(odd))}" if odd else ""
+    told = f": {some(sorted(odd))}" if odd else ""
     return f"against {found.against}: {'; '.join(parts) or 'no tenant'}{told}"
 
 
 def baseline_lines(found: Baselined) -> Iterator[str]:
     """Yield who was refused and why; then the sum."""
     for odd in found.odd:
-        yield f"{named(odd.slugs)}: not what the files up to {found.version} make:"
+        yield f"{some(odd.slugs)}: not what the files up to {found.version} make:"
         yield from (f"  {one}" for one in odd.differences)
-    for slugs, why in _by_reason(found.refused.items()):
-        yield f"{named(slugs)}: refused, {why}"
+    yield from grouped((f"refused, {why}", slug) for slug, why in found.refused.items())
     parts = [f"{len(found.done):,} marked"]
     parts += [f"{len(found.already):,} were there"] if found.already else []
     refused = len(found.refused) + sum(len(odd.slugs) for odd in found.odd)
@@ -134,14 +120,14 @@ def repair_lines(found: Repairs) -> Iterator[str]:
     """Yield what would change, one paragraph for schemas with the same history."""
     for one in found.planned:
         names = [schema.name for schema in one.cohort.schemas]
-        yield f"{one.cohort.stage} ({len(names):,}): {named(names)}"
+        yield f"{one.cohort.stage} ({len(names):,}): {some(names)}"
         if one.mend.refusal:
             yield f"  refused: {one.mend.refusal}"
         else:
             yield from (f"  {line}" for line in one.mend.words())
     if found.gone:
         names = [f"{gone.name} at {gone.version or 'nothing'}" for gone in found.gone]
-        yield f"gone ({len(names):,}): {named(names)}"
+        yield f"gone ({len(names):,}): {some(names)}"
 
 
 def repair_objects(found: Repairs) -> Iterator[dict[str, object]]:

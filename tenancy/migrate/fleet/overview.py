@@ -1,4 +1,4 @@
-"""A look at the fleet, which changes nothing: what a run would do, and how all stand."""
+"""An overview of the fleet, which changes nothing: what a run would do, and how all stand."""
 
 import contextlib
 from collections.abc import Sequence
