@@ -113,6 +113,8 @@ class Course:
 
 
 async def main(options: argparse.Namespace) -> None:
+    # An installed package has its bytecode, which is a third of its start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     folder = Path(tempfile.mkdtemp(prefix="tenancy-benchmark-migrate-"))
     folder.chmod(0o755)
     paths = histories.write(folder / "sql", options.files)
