@@ -235,6 +235,7 @@ BREAKS = {
         "DELETE FROM tenancy.migrations WHERE stage = 'shared'; DROP TABLE shared.languages"
     ),
     "tenants_behind": Break(
+        "COMMENT ON SCHEMA {acme} IS NULL; "
         "DELETE FROM tenancy.checkpoints WHERE schema_name = '{acme}'; "
         "DELETE FROM tenancy.migrations WHERE schema_name = '{acme}'; DROP TABLE {acme}.notes",
         Level.WARNING,

@@ -14,10 +14,15 @@ from tenancy.migrate import Options, Report, resume
 from tenancy.migrate.report.events import RunEvent, Started
 from tenancy.migrate.report.outcomes import Ending
 from tenancy.migrate.upgrade import lock
+from tenancy.migrate.upgrade.session import APPLICATION_NAME
 
 RUN_LOCK = f"pid IN (SELECT pid FROM pg_locks WHERE classid = {lock.CLASS} AND objid = {lock.RUN})"
 SLUGS = [f"tenant-{number:02}" for number in range(12)]
 VERSIONS = ("0001", "0002")
+GONE = (
+    "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() "
+    f"AND application_name = '{APPLICATION_NAME}'"
+)
 SLOW, BROKEN = "t_tenant_05", "t_tenant_07"
 
 
@@ -74,7 +79,7 @@ async def _interrupted(fleet: Fleet) -> Report:
     await _at(fleet, 7)
     stop.set()
     report = await run
-    await fleet.until(f"SELECT NOT ({ASLEEP})")  # the server has noticed
+    await fleet.until(GONE)  # the server has noticed
     await _wake(fleet)
     return report
 
