@@ -42,7 +42,7 @@ _PROFILE = """
     FROM tenancy.tenants t
     LEFT JOIN tenancy.domains d ON d.tenant_id = t.id
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name
-    LEFT JOIN tenancy.checkpoints c ON c.schema_oid = n.oid
+    LEFT JOIN tenancy.checkpoints c ON c.schema_oid = n.oid AND c.schema_name = n.nspname
 """
 
 

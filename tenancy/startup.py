@@ -25,7 +25,7 @@ REMIND_SECONDS = 30.0
 _TENANTS_BEHIND = """
     SELECT count(*) AS behind FROM tenancy.tenants AS t
     JOIN pg_catalog.pg_namespace AS n ON n.nspname = t.schema_name::name
-    LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = n.oid
+    LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = n.oid AND c.schema_name = n.nspname
     WHERE t.state IN ('active', 'read_only') AND coalesce(c.digest, '') = ANY ($1::text[])
 """
 _DIGESTS = "SELECT schema_name, digest FROM tenancy.checkpoints WHERE schema_name = ANY ($1)"

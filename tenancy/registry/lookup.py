@@ -26,6 +26,7 @@ _SELECT = """
     FROM tenancy.tenants t
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) t.schema_name
     LEFT JOIN tenancy.checkpoints c ON c.schema_oid OPERATOR(pg_catalog.=) n.oid
+        AND c.schema_name OPERATOR(pg_catalog.=) t.schema_name
 """
 _BY: dict[KeyKind, str] = {
     KeyKind.SLUG: f"{_SELECT} WHERE t.slug OPERATOR(pg_catalog.=) $1",

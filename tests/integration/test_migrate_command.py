@@ -91,6 +91,30 @@ async def test_status_says_who_is_behind_since_when_and_why(behind: Fleet) -> No
     assert last.startswith("last run: failed after ")
 
 
+async def test_status_tells_all_it_can_and_ends_with_6_where_a_file_is_refused(
+    behind: Fleet,
+) -> None:
+    behind.write("tenant/0003_slip.sql", "-- migrate:up transactoin:false\nSELECT 1;")
+    done = await behind.asked("status")
+    assert done.code == 6
+    refused = [line for line in done.out.splitlines() if line.startswith("refused file: ")]
+    assert len(refused) == 1
+    assert "tenant/0003_slip.sql" in refused[0]
+    assert "globex (t_globex): at 0001 since 2" in done.out
+    assert "tenant 0002: 1 schema" in done.out
+    done = await behind.asked("status", "--json")
+    told = [json.loads(line) for line in done.out.splitlines()]
+    files = [one["file"] for one in told if one["event"] == "file"]
+    assert (done.code, files, told[-1]["event"]) == (6, ["tenant/0003_slip.sql"], "summary")
+
+
+async def test_a_refused_file_is_told_of_an_empty_database_too(fresh: Fleet) -> None:
+    fresh.write("tenant/0003_slip.sql", "-- migrate:up transactoin:false\nSELECT 1;")
+    done = await fresh.asked("status")
+    assert (done.code, "refused file: tenant/0003_slip.sql" in done.out) == (6, True)
+    assert (await fresh.asked("plan")).code == 6
+
+
 async def test_a_failure_that_was_mended_is_not_told_again(behind: Fleet) -> None:
     await behind.execute("DROP TABLE t_globex.tags")
     await behind.up()

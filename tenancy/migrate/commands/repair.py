@@ -2,14 +2,23 @@
 
 import json
 import sys
+from functools import partial
 
 import click
 
 from tenancy.exits import Exit, exit_codes
-from tenancy.migrate.commands.common import agree, answer, debug_option, json_option, print_lines
+from tenancy.migrate.commands.common import (
+    agree,
+    answer,
+    debug_option,
+    json_option,
+    print_lines,
+    print_objects,
+)
 from tenancy.migrate.upkeep import telling
 from tenancy.migrate.upkeep.mending import Wanted
 from tenancy.migrate.upkeep.repair import repairs
+from tenancy.migrate.upkeep.restored import restored
 from tenancy.settings import Settings
 
 
@@ -37,6 +46,12 @@ from tenancy.settings import Settings
 @click.option(
     "--forget-gone", is_flag=True, help="Drop what the ledger has of schemas that do not exist."
 )
+@click.option(
+    "--restored",
+    "is_restored",
+    is_flag=True,
+    help="After a restore from a dump, or pg_upgrade: let the ledger follow the schemas.",
+)
 @click.option("--tenant", "tenants", multiple=True, metavar="SLUG", help="Only it; repeatable.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
@@ -48,6 +63,7 @@ def repair(  # noqa: PLR0913 - its options
     missing: tuple[str, ...],
     checkpoints: bool,
     forget_gone: bool,
+    is_restored: bool,
     tenants: tuple[str, ...],
     yes: bool,
     as_json: bool,
@@ -60,7 +76,10 @@ def repair(  # noqa: PLR0913 - its options
     Example: python -m tenancy.migrate repair --accept-checksum 0012
     """
     wanted = Wanted(checksums, checkpoints, frozenset(missing), frozenset(versions))
-    if wanted == Wanted(versions=wanted.versions) and not forget_gone:
+    other = wanted != Wanted(versions=wanted.versions) or forget_gone
+    if is_restored and (other or versions or tenants):
+        raise click.UsageError("--restored is about all schemas, and is done first: by itself")
+    if not other and not is_restored:
         raise click.UsageError("say what to repair: see --help")
     if versions and not checksums:
         raise click.UsageError("VERSION goes with --accept-checksum")
@@ -75,13 +94,27 @@ def repair(  # noqa: PLR0913 - its options
                 print_lines([] if as_json or found.refused else ["nothing to put right"])
             else:
                 agree("Change the ledger like this?", yes=yes)
-                done = await found.carry_out()
-                print_lines(
-                    [json.dumps({"event": "repaired", "schemas": done})]
-                    if as_json
-                    else [f"{done:,} {'schema' if done == 1 else 'schemas'} put right"]
-                )
+                _tell_done(await found.carry_out(), as_json=as_json)
             return Exit.REFUSED if found.refused else Exit.CURRENT
 
     with exit_codes(debug=debug):
-        sys.exit(answer(run))
+        sys.exit(answer(partial(_restored, yes=yes, as_json=as_json) if is_restored else run))
+
+
+async def _restored(settings: Settings, *, yes: bool, as_json: bool) -> Exit:
+    async with restored(settings) as found:
+        if as_json:
+            print_objects(telling.restored_objects(found))
+        else:
+            print_lines(telling.restored_lines(found))
+        if found.recognized:
+            agree("Let the ledger follow them?", yes=yes)
+            _tell_done(await found.carry_out(), as_json=as_json)
+        return Exit.REFUSED if found.doubtful else Exit.CURRENT
+
+
+def _tell_done(count: int, *, as_json: bool) -> None:
+    if as_json:
+        print_objects([{"event": "repaired", "schemas": count}])
+    else:
+        print_lines([f"{count:,} {'schema' if count == 1 else 'schemas'} put right"])

@@ -1,12 +1,13 @@
 """The command that says how all schemas stand: status."""
 
+import sys
 from functools import partial
 from typing import Any
 
 import click
 
 from tenancy import migrate
-from tenancy.exits import exit_codes
+from tenancy.exits import Exit, exit_codes
 from tenancy.migrate.commands import rollout
 from tenancy.migrate.commands.common import (
     answer,
@@ -31,6 +32,8 @@ def status(*, as_json: bool, debug: bool, **given: Any) -> None:  # noqa: ANN401
         found = answer(partial(migrate.status, options=rollout.options(given)))
         if as_json:
             steps = map(objects.step_object, found.steps)
-            print_objects([*steps, objects.status_object(found)])
+            print_objects([*steps, *objects.unfit_objects(found), objects.status_object(found)])
         else:
             print_lines(output.status_lines(found))
+        if found.unfit:
+            sys.exit(Exit.REFUSED)

@@ -41,7 +41,7 @@ async def status(
     """Return who is behind, since when and why, and how many schemas stand where.
 
     Raises:
-        MigrationError: as `plan`.
+        MigrationError: as `plan`; but a pending file that is refused is told in ``unfit``.
     """
     chosen = _chosen(options, tenants)
     files = load_all(settings)

@@ -14,7 +14,7 @@ _FLEET = """
            pg_catalog.obj_description(n.oid, 'pg_namespace') AS comment
     FROM tenancy.tenants AS w
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name::name
-    LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = n.oid
+    LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = n.oid AND c.schema_name = n.nspname
     WHERE {selected} ORDER BY w.slug
 """
 

@@ -10,7 +10,7 @@ from tenancy.migrate.files.model import Stage
 from tenancy.migrate.ledger.records import Baseline, Move, SchemaRef
 
 # What the ledger says of a schema; the work lists of runs go with their runs.
-_TABLES = ("migrations", "checkpoints", "steps", "backfills", "failures", "reversals")
+TABLES = ("migrations", "checkpoints", "steps", "backfills", "failures", "reversals")
 
 
 class Gone(NamedTuple):
@@ -103,7 +103,7 @@ async def comments(conn: asyncpg.Connection, oids: Sequence[int]) -> dict[int, s
 async def gone(conn: asyncpg.Connection) -> list[Gone]:
     """Return the schemas that the ledger has something of, and that do not exist."""
     known = " UNION ".join(
-        f"SELECT schema_oid, schema_name FROM tenancy.{table}" for table in _TABLES
+        f"SELECT schema_oid, schema_name FROM tenancy.{table}" for table in TABLES
     )
     rows = await conn.fetch(
         "SELECT schema_oid, min(k.schema_name) AS name, min(c.version) AS version "
@@ -116,7 +116,7 @@ async def gone(conn: asyncpg.Connection) -> list[Gone]:
 
 async def forget(conn: asyncpg.Connection, oids: Sequence[int]) -> None:
     """Drop all that the ledger says of schemas that do not exist, in the open transaction."""
-    for table in _TABLES:
+    for table in TABLES:
         await conn.execute(
             f"DELETE FROM tenancy.{table} AS t WHERE t.schema_oid = ANY ($1) AND NOT EXISTS "
             "(SELECT FROM pg_catalog.pg_namespace AS n WHERE n.oid = t.schema_oid)",

@@ -23,7 +23,7 @@ _BEHIND = """
         SELECT 'tenant', slug, schema_name, state, settings, created_at FROM tenancy.tenants
     ) AS w (stage, slug, schema_name, state, settings, created_at)
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name::name
-    LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = n.oid
+    LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = n.oid AND c.schema_name = n.nspname
     LEFT JOIN LATERAL (
         SELECT * FROM tenancy.failures AS x
         WHERE x.schema_oid = n.oid AND (c.updated_at IS NULL OR x.failed_at > c.updated_at)

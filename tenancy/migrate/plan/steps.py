@@ -29,6 +29,7 @@ class Survey:
         shapes: schemas with another shape than others that have the same files.
         last_run: the run that began last.
         holder: who holds the lock of a run, in words; empty: nobody does.
+        unfit: pending files that are refused, each with the reason.
     """
 
     empty: bool
@@ -38,6 +39,7 @@ class Survey:
     shapes: tuple[OddShape, ...] = ()
     last_run: Run | None = None
     holder: str = ""
+    unfit: tuple[tuple[str, str], ...] = ()
 
     def of(self, *verdicts: Verdict) -> list[Step]:
         """Return the steps with one of *verdicts*."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import asyncpg
 
-from tenancy.errors import MigrationRefusedError, UnknownTenantError
+from tenancy.errors import MigrationFileError, MigrationRefusedError, UnknownTenantError
 from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate.files.model import Files, Migration, Stage, target
 from tenancy.migrate.ledger import baselines, checkpoints, standings
@@ -33,16 +33,22 @@ async def survey(  # noqa: PLR0913 - of which schemas, and how much
     A file that everybody has is not checked again: a long history is not read for nothing.
 
     Raises:
-        MigrationFileError: a file that is pending is refused.
+        MigrationFileError: a file that is pending is refused; with *details* the survey tells it.
+    _refuse_restored(found)
     """
     try:
         found = await _standings(conn, files, shared, selection, until, details=details)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        files.check()
-        return _of_nothing(files, shared)
+        return _told(
+            _of_nothing(files, shared),
+            [*files.catalog, *files.shared, *files.tenant],
+            details=details,
+        )
+    _refuse_restored(found)
     steps = await _steps(conn, files, found, until)
     lacking = any(one.stage is Stage.SHARED and one.oid is None for one in found)
-    return Survey(empty=False, steps=tuple(steps), lacks_shared=lacking)
+    told = Survey(empty=False, steps=tuple(steps), lacks_shared=lacking)
+    return _told(told, _pending(steps), details=details)
 
 
 async def behind(  # noqa: PLR0913 - which schemas, of which files
@@ -58,7 +64,20 @@ async def behind(  # noqa: PLR0913 - which schemas, of which files
     """Return the schemas of *stage* that do not stand at the target; one query when none does."""
     done = {stage: _done(files, until)[stage]}
     found = await standings.behind(conn, done, shared, selection, oids=oids)
-    return await _steps(conn, files, found, until)
+    steps = await _steps(conn, files, found, until)
+    for migration in _pending(steps):
+        migration.check()
+    return steps
+
+
+def _refuse_restored(found: Sequence[Standing]) -> None:
+    # The catalog's checkpoint is written with the ledger: without one, the oids are not these.
+    if any(one.stage is Stage.CATALOG and one.oid and not one.digest for one in found):
+        raise MigrationRefusedError(
+            "the ledger knows the schemas by other oids than they have: the database was restored "
+            "from a dump, or brought over by pg_upgrade; run "
+            "`python -m tenancy.migrate repair --restored`"
+        )
 
 
 def refuse_changed(found: Survey) -> None:
@@ -131,10 +150,26 @@ async def _steps(
         if key not in positions:
             position = await _position(conn, files.of(standing.stage), standing)
             positions[key] = _cut(position, until if standing.stage is Stage.TENANT else None)
-            for migration in positions[key].pending:
-                migration.check()
     steps = [Step(one, positions[key]) for one, key in zip(found, keys, strict=True)]
     return [step for step in steps if step.position.verdict is not Verdict.CURRENT]
+
+
+def _pending(steps: Sequence[Step]) -> list[Migration]:
+    """Return the files that are pending anywhere, each once."""
+    return list({one.label: one for step in steps for one in step.position.pending}.values())
+
+
+def _told(found: Survey, pending: Sequence[Migration], *, details: bool) -> Survey:
+    """Return *found* with those of *pending* that are refused, which without *details* raise."""
+    unfit: list[tuple[str, str]] = []
+    for migration in pending:
+        try:
+            migration.check()
+        except MigrationFileError as error:
+            if not details:
+                raise
+            unfit.append((migration.label, str(error)))
+    return replace(found, unfit=tuple(unfit))
 
 
 async def _bases(

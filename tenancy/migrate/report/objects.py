@@ -1,6 +1,7 @@
 """Reports, surveys and events as JSON objects for programs, one per line; pure."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 from tenancy.migrate.ledger.records import Failure
 from tenancy.migrate.ledger.runs import Run
@@ -120,6 +121,12 @@ def survey_object(found: Survey) -> Object:
             for stage, version, count in found.versions
         ],
     }
+
+
+def unfit_objects(found: Survey) -> Iterator[Object]:
+    """Yield the pending files that are refused as members of a JSON object each."""
+    for file, reason in found.unfit:
+        yield {"event": "file", "file": file, "verdict": "refused", "reason": reason}
 
 
 def status_object(found: Survey) -> Object:

@@ -36,6 +36,8 @@ def status_lines(found: Survey) -> Iterator[str]:
     """Yield who is not at the target, since when and why; then how many stand where."""
     if found.empty:
         yield "nothing applied yet"
+    yield from (f"refused file: {reason}" for _, reason in found.unfit)
+    if found.empty:
         return
     yield from _standing_lines(found)
     yield from grouped(

@@ -9,7 +9,7 @@ import asyncpg
 from tenancy.errors import MigrationRefusedError, UnknownVersionError
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Files, Stage
-from tenancy.migrate.ledger import checkpoints, mends
+from tenancy.migrate.ledger import checkpoints, identities, mends
 from tenancy.migrate.ledger.cohorts import Cohort, cohorts
 from tenancy.migrate.ledger.members import members_of
 from tenancy.migrate.ledger.mends import Gone
@@ -117,6 +117,7 @@ async def repairs(
         if not await checkpoints.exists(conn):
             raise MigrationRefusedError("there is no ledger yet: run `python -m tenancy.migrate`")
         await lock.take_run(conn)
+        await _refuse_restored(conn)
         names = None
         if tenants:
             selection = Selection(tenants=tuple(tenants))
@@ -129,6 +130,15 @@ async def repairs(
                 if mend.refusal or mend.needed:
                     planned.append(Repair(cohort, mend))
         yield Repairs(conn, planned, await mends.gone(conn) if forget_gone else ())
+
+
+async def _refuse_restored(conn: asyncpg.Connection) -> None:
+    for one in await identities.strangers(conn):
+        if one.stage is Stage.CATALOG and one.new is not None and not one.at_home:
+            raise MigrationRefusedError(
+                "the database was restored or upgraded, and the ledger has not followed it: first "
+                "run `python -m tenancy.migrate repair --restored`"
+            )
 
 
 async def _mend(conn: asyncpg.Connection, files: Files, cohort: Cohort, wanted: Wanted) -> Mend:

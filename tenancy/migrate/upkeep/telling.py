@@ -6,6 +6,7 @@ from tenancy.migrate.report.output import grouped, some
 from tenancy.migrate.shape.differences import Difference
 from tenancy.migrate.upkeep.baseline import Baselined
 from tenancy.migrate.upkeep.repair import Repairs
+from tenancy.migrate.upkeep.restored import Restored
 from tenancy.migrate.upkeep.verdicts import Verification
 
 TOLD = 50  # groups of differences; --json tells all
@@ -142,3 +143,23 @@ def repair_objects(found: Repairs) -> Iterator[dict[str, object]]:
         }
     for gone in found.gone:
         yield {"event": "gone", "schema": gone.name, "oid": gone.oid, "version": gone.version}
+
+
+def restored_lines(found: Restored) -> Iterator[str]:
+    """Yield whose rows are to follow which schemas, and whose cannot."""
+    if found.recognized:
+        yield f"{some([one.name for one in found.recognized])}: known again by name and stamp"
+    for one in found.doubtful:
+        yield (
+            f"{one.name}: its stamp is not what the ledger says of it, so its rows are not "
+            "its own; see `verify --against files`, then `baseline`"
+        )
+    if not found.recognized and not found.doubtful:
+        yield "nothing to put right"
+
+
+def restored_objects(found: Restored) -> Iterator[dict[str, object]]:
+    """Yield members of JSON objects: one for each schema that the ledger knows by another oid."""
+    for recognized, some_of in ((True, found.recognized), (False, found.doubtful)):
+        for one in some_of:
+            yield {"event": "restored", "schema": one.name, "recognized": recognized}
