@@ -117,7 +117,7 @@ async def main(options: argparse.Namespace) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     folder = Path(tempfile.mkdtemp(prefix="tenancy-benchmark-migrate-"))
     folder.chmod(0o755)
-    paths = histories.write(folder / "sql", options.files)
+    paths = histories.write(folder / "sql", options.files, references=options.references)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         url = stack.enter_context(server())
@@ -132,7 +132,11 @@ async def main(options: argparse.Namespace) -> None:
             ways["psql"] = _shell(_FEED, paths, folder, options)
             ways["psql each"] = _shell(_FEED_EACH, paths, folder, options)
         if {"alembic", "django"} & {*options.against}:
-            rivals = Rivals(folder / "rivals", options.files, options.parallel, options.tenants)
+            rivals = Rivals(
+                folder / "rivals",
+                *(options.files, options.parallel, options.tenants),
+                references=options.references,
+            )
             await rivals.install()
             await rivals.prepare(template)
             ways |= {n: w for n, w in rivals.ways().items() if n.split()[0] in options.against}
@@ -235,5 +239,11 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slow-rounds", type=int, default=1, help="of Alembic and Django")
     parser.add_argument("--parallel", type=int, default=4)
+    parser.add_argument(
+        "--no-references",
+        dest="references",
+        action="store_false",
+        help="no foreign keys: django keeps all models that refer to each other at hand",
+    )
     parser.add_argument("--against", nargs="*", default=["psql", "alembic", "django"])
     asyncio.run(main(parser.parse_args()))

@@ -91,8 +91,11 @@ _MANAGE = """
 class Rivals:
     """Their projects in *folder*, for so many files, workers and tenants."""
 
-    def __init__(self, folder: Path, files: int, parallel: int, tenants: int) -> None:
+    def __init__(
+        self, folder: Path, files: int, parallel: int, tenants: int, *, references: bool
+    ) -> None:
         self.folder = folder
+        self.references = references
         self.files = files
         self.parallel = parallel
         self.schemas = [f"t_tenant_{number}" for number in range(1, tenants + 1)]
@@ -159,7 +162,7 @@ class Rivals:
         for number in range(1, self.files + 1):
             before = repr(f"{number - 1:04}") if number > 1 else None
             head = f"from alembic import op\nimport sqlalchemy as sa\n\nrevision = '{number:04}'\n"
-            body = textwrap.indent(_alembic(number), "    ")
+            body = textwrap.indent(_alembic(number, references=self.references), "    ")
             (root / "migrations" / "versions" / f"{number:04}_things.py").write_text(
                 f"{head}down_revision = {before}\n\n\ndef upgrade():\n{body}"
             )
@@ -182,19 +185,21 @@ class Rivals:
                 "from django.db import migrations, models\n\n\n"
                 "class Migration(migrations.Migration):\n"
                 f"    dependencies = {before}\n    operations = [\n"
-                f"{textwrap.indent(_django(number), '        ')}    ]\n"
+                f"{textwrap.indent(_django(number, references=self.references), '        ')}    ]\n"
             )
 
 
-def _alembic(number: int) -> str:
+def _alembic(number: int, *, references: bool) -> str:
     name = f"things_{histories.table(number)}"
+    parent = ",\n    sa.Column('parent_id', sa.BigInteger, sa.ForeignKey('things_1.id'))"
     if number % 3 == 1:
         return (
             f"op.create_table('{name}',\n"
             "    sa.Column('id', sa.BigInteger, sa.Identity(), primary_key=True),\n"
             "    sa.Column('name', sa.String(200), nullable=False),\n"
             "    sa.Column('amount', sa.Numeric(12, 2), nullable=False),\n"
-            "    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False))\n"
+            "    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False)"
+            f"{parent if references and number > 1 else ''})\n"
             f"op.create_index('{name}_name', '{name}', ['name'])\n"
         )
     if number % 3 == 2:
@@ -205,15 +210,19 @@ def _alembic(number: int) -> str:
     return "".join(f'op.execute("{statement}")\n' for statement in _statements(number))
 
 
-def _django(number: int) -> str:
+def _django(number: int, *, references: bool) -> str:
     name = f"things_{histories.table(number)}"
+    parent = (
+        ",\n    ('parent', models.ForeignKey('Thing1', models.CASCADE, null=True, db_index=False))"
+    )
     if number % 3 == 1:
         return (
             f"migrations.CreateModel('Thing{number}', fields=[\n"
             "    ('id', models.BigAutoField(primary_key=True)),\n"
             "    ('name', models.CharField(max_length=200)),\n"
             "    ('amount', models.DecimalField(max_digits=12, decimal_places=2)),\n"
-            f"    ('created_at', models.DateTimeField())], options={{'db_table': '{name}'}}),\n"
+            "    ('created_at', models.DateTimeField())"
+            f"{parent if references and number > 1 else ''}], options={{'db_table': '{name}'}}),\n"
             f"migrations.AddIndex('Thing{number}', models.Index(fields=['name'], "
             f"name='{name}_name')),\n"
         )

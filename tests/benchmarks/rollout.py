@@ -39,7 +39,8 @@ async def main(options: argparse.Namespace) -> None:
                 settings,
                 partial(Traffic, slugs=slugs, per_second=options.rate, seed=number),
                 options.quiet,
-                *("--parallel", str(options.parallel), *options.more),
+                *("--parallel", str(options.parallel)),
+                *("--parallel-concurrent", str(options.parallel_concurrent), *options.more),
             )
             await drop_database(url, database)
             await drop_logins(url, logins)
@@ -71,6 +72,7 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=100, help="requests per second")
     parser.add_argument("--quiet", type=float, default=10, help="seconds")
     parser.add_argument("--parallel", type=int, default=2)
+    parser.add_argument("--parallel-concurrent", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("more", nargs="*", help="other options of `up`, after --")
     asyncio.run(main(parser.parse_args()))

@@ -121,7 +121,8 @@ async def _killed(settings: Settings, files: int, *options: str) -> None:
 
 @asynccontextmanager
 async def _serving(settings: Settings) -> AsyncIterator[Served]:
-    async with hypercorn(
-        *("--workers", "2", "tenancy.demo:create_app()"), env=environment(settings)
-    ) as server:
+    # As in config/hypercorn.toml: an idle connection is the client's to close.
+    options = ("--workers", "2", "--keep-alive", "75")
+    env = environment(settings)
+    async with hypercorn(*options, "tenancy.demo:create_app()", env=env) as server:
         yield server

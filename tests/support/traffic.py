@@ -119,12 +119,15 @@ class Traffic:
             return 0
         try:
             async with asyncio.timeout(60):
-                status, answer = await _exchange(connection, head.encode() + content)
+                status, answer, stays = await _exchange(connection, head.encode() + content)
         except (*BROKEN, TimeoutError) as error:
             answers.failed.append(f"{method} {path}: {error!r}")
             connection[1].transport.abort()
             return 0
-        self._idle.append(connection)
+        if stays:
+            self._idle.append(connection)
+        else:
+            connection[1].close()
         if status not in (200, 201):
             answers.failed.append(f"{method} {path} of {slug}: {status} {answer[:300]!r}")
         return status
@@ -135,10 +138,11 @@ class Traffic:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
 
-async def _exchange(connection: Connection, request: bytes) -> tuple[int, bytes]:
+async def _exchange(connection: Connection, request: bytes) -> tuple[int, bytes, bool]:
+    """Return status and body of the answer, and whether the server keeps the connection open."""
     reader, writer = connection
     writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    at = head.lower().index(b"content-length: ") + 16
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    at = head.index(b"content-length: ") + 16
     answer = await reader.readexactly(int(head[at : head.index(b"\r", at)]))
-    return int(head[9:12]), answer
+    return int(head[9:12]), answer, b"\r\nconnection: close" not in head
