@@ -1,7 +1,7 @@
 """A service's history of migrations, as long as is asked for; the same operations in every dialect.
 
-Three files in turn: a table with an index and a foreign key to the first one, a column for it with an
-index, some rows.
+Three files in turn: a table with an index and a foreign key to the first one, a column for it with
+an index, some rows.
 """
 
 from pathlib import Path
