@@ -86,3 +86,39 @@ async def test_a_wrong_word_is_told(
     done = await old.asked("baseline", *arguments)
     assert done.code == code
     assert words in done.err
+
+
+@pytest.mark.parametrize("order_any", [True, False])
+async def test_a_file_that_comes_after_below_a_baseline_is_not_in_it(
+    fleet: Fleet, order_any: bool
+) -> None:
+    """Whoever has the files one by one stands at the same digest, and is no other's matter."""
+    fleet.write("tenant/0003_c.sql", "ALTER TABLE notes ADD c int;")
+    await fleet.add("acme", "globex")
+    await fleet.execute(f"SET search_path = t_acme; {NOTES} ALTER TABLE notes ADD c int;")
+    assert (await fleet.asked("baseline", "0003", "--tenant", "acme")).code == 0
+    (await fleet.up()).raise_for_failures()
+    option = "order:any" if order_any else ""
+    fleet.write("tenant/0002_b.sql", f"-- migrate:up {option}\nALTER TABLE notes ADD b int;")
+    assert (await fleet.asked("repair", "--accept-checksum", "--yes")).out == (
+        "nothing to put right\n"
+    )
+    planned = await fleet.asked("plan")
+    if not order_any:
+        assert planned.code == 6
+        assert "acme (t_acme), globex (t_globex): tenant/0002_b.sql: was not applied" in planned.out
+        return
+    assert planned.out == "acme (t_acme), globex (t_globex): to apply tenant/0002_b.sql\n"
+    fleet.write("tenant/0004_d.sql", "ALTER TABLE notes ADD d int;")
+    report = await fleet.up()
+    assert {one.tenant: one.applied for one in report.results} == {
+        "acme": ("0002", "0004"),
+        "globex": ("0002", "0004"),
+    }
+    assert (await fleet.asked("plan")).out == "nothing pending\n"
+    assert (await fleet.up()).results == ()
+    assert (await fleet.asked("verify", "--against", "globex")).code == 0
+    fleet.write("tenant/0001_notes.sql", f"{NOTES} -- edited")
+    assert (await fleet.asked("plan")).code == 6
+    assert (await fleet.asked("repair", "--accept-checksum", "--yes")).code == 0
+    assert (await fleet.asked("plan")).out == "nothing pending\n"

@@ -1,5 +1,6 @@
 """One row for many files: what a snapshot brought, or what was there before the ledger."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
@@ -49,3 +50,13 @@ async def record(
     )
     if not status.endswith(" 1"):
         raise AlreadyAppliedError(f"the ledger has something of {schema.name} already")
+
+
+async def of(conn: asyncpg.Connection, oids: Sequence[int]) -> dict[int, Baseline]:
+    """Return the baselines of those of the schemas *oids* that have one."""
+    rows = await conn.fetch(
+        "SELECT schema_oid, version, checksum FROM tenancy.migrations "
+        "WHERE schema_oid = ANY ($1) AND kind = 'baseline'",
+        list(oids),
+    )
+    return {row["schema_oid"]: Baseline(row["version"], row["checksum"]) for row in rows}

@@ -1,10 +1,12 @@
 """Where a schema stands on the chain of a stage's files, from the ledger's words alone; pure."""
 
+import functools
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tenancy.migrate.files.model import Migration, target
-from tenancy.migrate.ledger.records import History
+from tenancy.migrate.files.model import Migration, chained, target
+from tenancy.migrate.ledger.records import Baseline, History
 from tenancy.migrate.ledger.reversals import UNFINISHED
 
 
@@ -68,11 +70,60 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
             "`repair --rebuild-checkpoint`"
         )
         return Position(Verdict.DAMAGED, reason=reason)
-    pending = tuple(one for one in migrations if not history.has(one.version))
+    pending = _lacking(migrations, history)
     if pending:
         return Position(Verdict.BEHIND, pending)
+    if migrations and history.newest == migrations[-1].version:
+        return Position(Verdict.CURRENT)  # by a baseline which some files came below
     reason = f"stands at {history.newest}, which this build does not have: a newer one was here"
     return Position(Verdict.AHEAD, reason=reason)
+
+
+@functools.lru_cache(64)
+def added(
+    migrations: tuple[Migration, ...], base: Baseline, applied: frozenset[str]
+) -> frozenset[str] | None:
+    """Return the versions up to *base* that came after it was set, and are not in it.
+
+    A baseline tells but the digest of its files: so those without which that is right. *applied*
+    are the versions with a row of their own. None: no such files; some were changed.
+    """
+    known = [one for one in migrations if one.version <= base.version]
+    if base.version not in {one.version for one in known}:
+        return frozenset(applied)
+    for late in _perhaps_late(known, applied):
+        if digest_of(migrations, base.version, late) == base.digest:
+            return late
+    return None
+
+
+def digest_of(migrations: tuple[Migration, ...], version: str, late: Collection[str]) -> str:
+    """Return the digest of the files up to *version*, without those that are *late*."""
+    digest = ""
+    for one in migrations:
+        if one.version <= version and one.version not in late:
+            digest = chained(digest, one.version, one.checksum)
+    return digest
+
+
+def _perhaps_late(known: list[Migration], applied: frozenset[str]) -> Iterator[frozenset[str]]:
+    rest = [one.version for one in known if one.version not in applied]
+    yield applied
+    yield from (applied | {version} for version in reversed(rest))
+    # More than one of them: the newest that say so.
+    willing = [one.version for one in known if one.version in rest and one.directives.order_any]
+    yield from (applied | {*willing[at:]} for at in reversed(range(len(willing))))
+
+
+def _lacking(migrations: tuple[Migration, ...], history: History) -> tuple[Migration, ...]:
+    base = history.baseline
+    late = added(migrations, base, frozenset(history.applied)) if base else None
+    return tuple(
+        one
+        for one in migrations
+        if one.version not in history.applied
+        and (not history.has(one.version) or one.version in (late or ()))
+    )
 
 
 def _changed(migrations: tuple[Migration, ...], history: History) -> str:
@@ -87,8 +138,7 @@ def _changed(migrations: tuple[Migration, ...], history: History) -> str:
             "`repair --accept-checksum`"
         )
     base = history.baseline
-    of_base = [one.digest for one in migrations if base and one.version == base.version]
-    if base and of_base not in ([], [base.digest]):
+    if base and added(migrations, base, frozenset(history.applied)) is None:
         return f"the files up to {base.version}: changed after its baseline was set; restore them"
     return ""
 
@@ -105,9 +155,8 @@ def _of_other_files(migrations: tuple[Migration, ...], history: History) -> str:
 
 def _out_of_order(migrations: tuple[Migration, ...], history: History) -> str:
     newest = history.newest
-    for migration in migrations:
-        late = migration.version < newest and not history.has(migration.version)
-        if late and not migration.directives.order_any:
+    for migration in _lacking(migrations, history):
+        if migration.version < newest and not migration.directives.order_any:
             return (
                 f"{migration.label}: was not applied, but {newest} was, which comes after "
                 f"it; give it a version above {newest}, or say order:any in its directive"

@@ -9,8 +9,8 @@ import asyncpg
 from tenancy.errors import MigrationRefusedError, UnknownTenantError
 from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate.files.model import Files, Migration, Stage, target
-from tenancy.migrate.ledger import checkpoints, standings
-from tenancy.migrate.ledger.records import Standing
+from tenancy.migrate.ledger import baselines, checkpoints, standings
+from tenancy.migrate.ledger.records import Baseline, Standing
 from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
@@ -123,16 +123,34 @@ def _done(files: Files, until: str | None) -> Mapping[Stage, Sequence[str]]:
 async def _steps(
     conn: asyncpg.Connection, files: Files, found: Sequence[Standing], until: str | None
 ) -> list[Step]:
-    positions: dict[tuple[Stage, str], Position] = {}  # one digest is one history, whoever has it
-    for standing in found:
-        key = (standing.stage, standing.digest)
+    # One digest is one history, whoever has it; but a baseline of the same files is another.
+    positions: dict[tuple[Stage, str, Baseline | None], Position] = {}
+    bases = await _bases(conn, files, found)
+    keys = [(one.stage, one.digest, bases.get(one.oid or 0)) for one in found]
+    for standing, key in zip(found, keys, strict=True):
         if key not in positions:
             position = await _position(conn, files.of(standing.stage), standing)
             positions[key] = _cut(position, until if standing.stage is Stage.TENANT else None)
             for migration in positions[key].pending:
                 migration.check()
-    steps = [Step(one, positions[one.stage, one.digest]) for one in found]
+    steps = [Step(one, positions[key]) for one, key in zip(found, keys, strict=True)]
     return [step for step in steps if step.position.verdict is not Verdict.CURRENT]
+
+
+async def _bases(
+    conn: asyncpg.Connection, files: Files, found: Sequence[Standing]
+) -> Mapping[int, Baseline]:
+    """Return the baselines of those of *found* whose digest does not tell where they are."""
+    passed = {one.previous for one in files.tenant}
+    oids = [
+        one.oid
+        for one in found
+        if one.oid and one.stage is Stage.TENANT and one.digest not in passed
+    ]
+    # A catalog that is itself behind may have none.
+    with contextlib.suppress(asyncpg.UndefinedColumnError):
+        return await baselines.of(conn, oids) if oids else {}
+    return {}
 
 
 def _cut(position: Position, until: str | None) -> Position:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger.records import Baseline, History
 from tenancy.migrate.ledger.reversals import UNFINISHED
-from tenancy.migrate.plan.chain import difference
+from tenancy.migrate.plan.chain import added, difference, digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,9 @@ def _accepted(
         if version in applied:
             applied[version] = migration.checksum
         if base is not None and version == base.version:
-            base = Baseline(version, migration.digest)
+            # What came after it was set is not in it: accepting that would leave it out for good.
+            late = added(migrations, base, frozenset(applied)) or frozenset(applied)
+            base = Baseline(version, digest_of(migrations, version, late))
     return History(applied, base)
 
 
