@@ -58,17 +58,8 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
     reason = _of_other_files(migrations, history) or _out_of_order(migrations, history)
     if reason:
         return Position(Verdict.OUT_OF_ORDER, reason=reason)
-    if digest.startswith(UNFINISHED):
-        reason = (
-            f"is half-way back from {digest.removeprefix(UNFINISHED)}: say `down` once more, to "
-            "the version that it was to go to"
-        )
-        return Position(Verdict.DAMAGED, reason=reason)
-    if history.digest != digest:
-        reason = (
-            "its rows in the ledger do not add up to its checkpoint: somebody has edited them; see "
-            "`repair --rebuild-checkpoint`"
-        )
+    reason = _damage(digest, history)
+    if reason:
         return Position(Verdict.DAMAGED, reason=reason)
     pending = _lacking(migrations, history)
     if pending:
@@ -140,6 +131,20 @@ def _changed(migrations: tuple[Migration, ...], history: History) -> str:
     base = history.baseline
     if base and added(migrations, base, frozenset(history.applied)) is None:
         return f"the files up to {base.version}: changed after its baseline was set; restore them"
+    return ""
+
+
+def _damage(digest: str, history: History) -> str:
+    if digest.startswith(UNFINISHED):
+        return (
+            f"is half-way back from {digest.removeprefix(UNFINISHED)}: say `down` once more, to "
+            "the version that it was to go to"
+        )
+    if history.digest != digest:
+        return (
+            "its rows in the ledger do not add up to its checkpoint: somebody has edited them; see "
+            "`repair --rebuild-checkpoint`"
+        )
     return ""
 
 
