@@ -67,3 +67,37 @@ async def test_the_events_have_the_keys_of_the_guide(fleet: Fleet) -> None:
     summary = json.loads((await fleet.asked("status", "--json")).out.splitlines()[-1])
     assert all(f"`{key}`" in LOOKING for key in ("versions", "shapes", "last_run", "running"))
     assert set(summary) >= {"versions", "shapes", "last_run", "running"}
+
+
+ROWS = dict(re.findall(r"^\| `([a-z]+)` \| ([^|]+:[^|]+) \|$", FLEET, re.MULTILINE))
+ASKED = (
+    "verify --json",
+    "baseline 0001 --tenant acme --json",
+    "baseline 0001 --tenant globex --json",
+    "repair --accept-checksum --yes --json",
+    "down --to 0 --tenant acme --yes --json",
+    "lint --json",
+    "rehearse --json",
+)
+
+
+@pytest.mark.parametrize("line", ASKED)
+async def test_each_key_of_the_other_commands_is_in_the_guide(fleet: Fleet, line: str) -> None:
+    await fleet.add("acme")
+    fleet.write(
+        "tenant/0001_notes.sql", "CREATE TABLE notes (id int);\n-- migrate:down\nDROP TABLE notes;"
+    )
+    await fleet.up()
+    await fleet.add("globex")
+    if "checksum" in line:
+        fleet.write("tenant/0001_notes.sql", "CREATE TABLE notes (id int); -- again")
+    if "lint" in line:
+        fleet.write("tenant/0002_a.sql", "SET work_mem = '1MB';")
+    done = await fleet.asked(*line.split())
+    objects = [json.loads(text) for text in done.out.splitlines()]
+    assert objects, done
+    for one in objects:
+        event = one.pop("event")
+        told = re.search(rf"`{event}`: ((?:`\w+`(?:, )?)+)", ROWS[line.split(maxsplit=1)[0]])
+        assert told, event
+        assert set(re.findall(r"\w+", told[1])) == one.keys()

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tenancy.errors import MigrationFileError
+from tenancy.migrate.files import slips
 from tenancy.migrate.files.directives import Word, options
-from tenancy.migrate.files.slips import slips
 from tenancy.migrate.files.source import Source, Span
 from tenancy.migrate.files.splitter import Kind, Token
 
@@ -82,7 +82,7 @@ def sections(source: Source) -> Sections:
     """
     whole = Sections(None, Section((0, len(source.text))))
     found = list(_markers(source)) if _HINT.search(source.text) else []
-    _refuse_slips(source, found)
+    slips.refuse(source, {marker.token.start for marker in found})
     if not found:
         return whole
     for marker in found:
@@ -113,18 +113,6 @@ def _markers(source: Source) -> Iterator[Marker]:
                 for word in re.finditer(r"\S+", match["options"])
             )
             yield Marker(tool, " ".join(match["name"].lower().split()), words, token)
-
-
-def _refuse_slips(source: Source, found: list[Marker]) -> None:
-    read = {marker.token.start for marker in found}
-    for token in slips(source):
-        if token.start not in read:
-            text = " ".join(token.text.split())
-            raise source.refusal(
-                token.start,
-                f"{text!r} is read by nobody, and what stands below would go up: write "
-                "`-- migrate:up` or `-- migrate:down`, or put the remark in other words",
-            )
 
 
 def _is_prose(match: re.Match[str]) -> bool:

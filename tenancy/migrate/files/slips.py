@@ -4,7 +4,7 @@ Taken for a remark, ``-- migrate down`` would have the way back run right after 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tenancy.migrate.files.source import Source
 from tenancy.migrate.files.splitter import Kind, Token
@@ -23,7 +23,23 @@ _SLIP = re.compile(
 _COMMENTS = frozenset({Kind.LINE_COMMENT, Kind.BLOCK_COMMENT})
 
 
-def slips(source: Source) -> Iterator[Token]:
+def refuse(source: Source, read: Collection[int]) -> None:
+    """Pass if no comment of *source* is a slip, but for those that begin at one of *read*.
+
+    Raises:
+        MigrationFileError: one is; names its place.
+    """
+    for token in _slips(source):
+        if token.start not in read:
+            text = " ".join(token.text.split())
+            raise source.refusal(
+                token.start,
+                f"{text!r} is read by nobody, and what stands below would go up: write "
+                "`-- migrate:up` or `-- migrate:down`, or put the remark in other words",
+            )
+
+
+def _slips(source: Source) -> Iterator[Token]:
     """Yield the comments of *source* that say up or down and nothing else.
 
     A heading such as ``-- Up``, with no statement above it, does no harm.
