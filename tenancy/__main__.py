@@ -4,25 +4,18 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from tenancy import doctor as doctors
-from tenancy import embedded, provision
+from tenancy import embedded
 from tenancy import serve as serving
 from tenancy import settings as settings_module
+from tenancy.commands.common import as_administrator
+from tenancy.commands.tenants import tenants
 from tenancy.exits import Exit, exit_codes
-from tenancy.fairness import limits
 from tenancy.leakcheck.command import leakcheck
 from tenancy.migrate.__main__ import migrate_group
-from tenancy.provision import Administrator, Profile
-from tenancy.settings import Settings
-
-Result = TypeVar("Result")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,100 +51,6 @@ def serve(
     sys.exit(serving.serve(options))
 
 
-@cli.group()
-def tenants() -> None:
-    """Make tenants, and look at them."""
-
-
-@tenants.command()
-@click.argument("slug")
-@click.option(
-    "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
-def create(slug: str, domains: tuple[str, ...], *, as_json: bool) -> None:
-    """Make the tenant SLUG with its role, schema and tables, or nothing at all.
-
-    Example: python -m tenancy tenants create acme --domain notes.acme.example
-    """
-    profile = _as_administrator(lambda admin: admin.create(slug, domains))
-    _print_one(profile, as_json=as_json)
-
-
-@tenants.command()
-@click.argument("slug")
-@click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
-def show(slug: str, *, as_json: bool) -> None:
-    """Show the tenant SLUG.
-
-    Example: python -m tenancy tenants show acme --json
-    """
-    _print_one(_as_administrator(lambda admin: admin.show(slug)), as_json=as_json)
-
-
-@tenants.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-def list_(*, as_json: bool) -> None:
-    """List all tenants by slug.
-
-    Example: python -m tenancy tenants list
-    """
-    profiles = _as_administrator(lambda admin: admin.list())
-    if as_json:
-        for profile in profiles:
-            click.echo(json.dumps(profile.as_json()))
-        return
-    table = Table("slug", "state", "version", "schema", "domains", box=None)
-    for profile in profiles:
-        tenant = profile.tenant
-        version = tenant.version or "-"
-        table.add_row(tenant.slug, tenant.state, version, tenant.schema, ", ".join(profile.domains))
-    Console().print(table)
-
-
-@tenants.command()
-@click.argument("slug")
-@click.option(
-    "--statement-timeout",
-    type=float,
-    metavar="SECONDS",
-    help="Of one statement; 0: TENANCY_STATEMENT_TIMEOUT_SECONDS, as for all.",
-)
-@click.option(
-    "--max-connections",
-    type=int,
-    metavar="N",
-    help="In each process; 0: as for all.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
-def limit(
-    slug: str, statement_timeout: float | None, max_connections: int | None, *, as_json: bool
-) -> None:
-    """Let the tenant SLUG use less than others. What is not named stays as it is.
-
-    Example: python -m tenancy tenants limit acme --statement-timeout 5 --max-connections 3
-    """
-    given = {
-        limits.STATEMENT_TIMEOUT: statement_timeout,
-        limits.MAX_CONNECTIONS: max_connections,
-    }
-    changes = {name: value or None for name, value in given.items() if value is not None}
-    if not changes:
-        raise click.UsageError("name a limit: --statement-timeout or --max-connections")
-    _print_one(_as_administrator(lambda admin: admin.limit(slug, changes)), as_json=as_json)
-
-
-@tenants.command()
-def grant() -> None:
-    """Give the login of TENANCY_DATABASE_URL what it needs for every tenant.
-
-    For after a change of that login, or of TENANCY_ISOLATION.
-    Example: python -m tenancy tenants grant
-    """
-    count = _as_administrator(lambda admin: admin.grant())
-    click.echo(f"granted for {count} tenants")
-
-
 @cli.command()
 def walls() -> None:
     """Print the SQL that a superuser runs once in the database for TENANCY_ISOLATION=strict.
@@ -159,7 +58,7 @@ def walls() -> None:
     Again after CREATE EXTENSION, an upgrade of the server, or a change of a login.
     Example: python -m tenancy walls | psql -X -v ON_ERROR_STOP=1 -d notes
     """
-    click.echo(_as_administrator(lambda admin: admin.walls()), nl=False)
+    click.echo(as_administrator(lambda admin: admin.walls()), nl=False)
 
 
 @cli.command()
@@ -193,27 +92,9 @@ def settings() -> None:
     click.echo(settings_module.example(), nl=False)
 
 
-def _as_administrator(operation: Callable[[Administrator], Awaitable[Result]]) -> Result:
-    async def run(configured: Settings) -> Result:
-        async with provision.administrator(configured) as admin:
-            return await operation(admin)
-
-    with embedded.configured(settings_module.load()) as configured:
-        return asyncio.run(run(configured))
-
-
-def _print_one(profile: Profile, *, as_json: bool) -> None:
-    members = profile.as_json()
-    if as_json:
-        click.echo(json.dumps(members))
-        return
-    for name, value in members.items():
-        text = ", ".join(value) if isinstance(value, list) else value
-        click.echo(f"{name:<25} {text or '-'}")
-
-
 cli.add_command(migrate_group, "migrate")
 cli.add_command(leakcheck)
+cli.add_command(tenants)
 
 
 def main() -> None:

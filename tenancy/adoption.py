@@ -18,7 +18,7 @@ from tenancy.migrate.origin.source import Source, reading
 from tenancy.migrate.upgrade import fresh, lock
 from tenancy.migrate.upgrade.scratch import replayed, scratch
 from tenancy.migrate.upgrade.session import Session
-from tenancy.provision import Administrator, Profile
+from tenancy.provision import Administrator, Profile, Step
 from tenancy.settings import Settings
 
 _OURS = re.compile(r"t_[a-z0-9_]+")
@@ -119,7 +119,7 @@ async def _taken(
     made: SchemaRef | None = None,
 ) -> Profile:
     conn = admin.connection
-    async with conn.transaction():
+    async with admin.step(Step.ADOPT, wish.slug, detail={"schema": found.schema.name}) as event:
         await lock.claim(conn, found.schema.oid)
         await admin.rights.open_catalog()
         await inherited.take(conn, found)
@@ -131,7 +131,8 @@ async def _taken(
         await admin.rights.open_schema(name)
         await admin.rights.open_tables(name)
         await adoption.begin_ledger(conn, SchemaRef(found.schema.oid, name), migrations)
-    return await admin.show(wish.slug)
+        event.profile = await admin.show(wish.slug)
+    return event.profile
 
 
 async def _renamed(conn: asyncpg.Connection, found: Inherited, slug: str) -> str:
@@ -185,7 +186,7 @@ async def _moved(
 ) -> Profile:
     conn, settings = admin.connection, admin.settings
     parts = await moving.definitions(settings, made, conn.get_server_version().major)
-    async with conn.transaction():
+    async with admin.step(Step.ADOPT, wish.slug) as event:
         await admin.rights.open_catalog()
         name = identifiers.schema_name(wish.slug)
         await admin.register(wish.slug, name, admin.custom_domains(wish.domains))
@@ -201,4 +202,5 @@ async def _moved(
             last=migrations[-1],
         )
         await adoption.begin_ledger(conn, schema, migrations)
-    return await admin.show(wish.slug)
+        event.profile = await admin.show(wish.slug)
+    return event.profile

@@ -122,12 +122,16 @@ async def test_kill_9_leaves_nothing_running_and_loses_nothing_acknowledged(
 ) -> None:
     env = environment(TENANCY_DATA_DIR=str(data_dir))
     acknowledged: list[str] = []
+    killed: list[bool] = []
 
     async def write(server: Served, writer: int) -> None:
         for n in range(1000):
             try:
-                await _write(server, "acme.localhost", f"{writer}-{n}")
+                status, _ = await server.post("/notes", {"body": f"{writer}-{n}"}, "acme.localhost")
             except (OSError, asyncio.IncompleteReadError):
+                return
+            if status != 201:  # a worker that has outlived its database by a moment
+                assert (status, killed) == (503, [True])
                 return
             acknowledged.append(f"{writer}-{n}")
 
@@ -135,6 +139,7 @@ async def test_kill_9_leaves_nothing_running_and_loses_nothing_acknowledged(
         writers = [asyncio.create_task(write(server, n)) for n in range(4)]
         await asyncio.sleep(1)
         children = psutil.Process(server.process.pid).children(recursive=True)
+        killed.append(True)
         server.signal(signal.SIGKILL)
         await asyncio.gather(*writers)
         await server.ended()

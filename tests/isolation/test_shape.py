@@ -14,6 +14,7 @@ from support.databases import Open
 from support.notes import write
 
 from tenancy import StatementCache, Tenancy
+from tenancy.errors import TenantNotReadyError
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,13 @@ async def test_half_a_fleet_goes_ahead_under_load(
             while counts["requests"] < requests:
                 counts["requests"] += 1
                 slug = chance.choice(("acme", "globex"))
-                async with tenancy.transaction(slug, readonly=True) as conn:
-                    row = await conn.fetchrow("SELECT * FROM notes WHERE id = $1", 1)
-                    body = await conn.fetchval("SELECT body FROM notes WHERE id = $1", 1)
+                try:
+                    async with tenancy.transaction(slug, readonly=True) as conn:
+                        row = await conn.fetchrow("SELECT * FROM notes WHERE id = $1", 1)
+                        body = await conn.fetchval("SELECT body FROM notes WHERE id = $1", 1)
+                except TenantNotReadyError:  # migrated thrice while it waited: a busy machine
+                    counts["told to come again"] += 1
+                    continue
                 assert row["body"] == body == slug
                 assert len(row) == 4 or slug == "acme"
                 counts[f"{len(row)} columns"] += 1
@@ -230,6 +235,7 @@ async def test_half_a_fleet_goes_ahead_under_load(
             counts["migrations"] = version - 2
 
         await asyncio.gather(*(client() for _ in range(8)), migrator())
+    assert counts["told to come again"] < requests / 10
     print(dict(counts))
     assert counts["5 columns"]
     assert counts["4 columns"]

@@ -68,6 +68,7 @@ FLOORS = {
     "registry.registry": 9,
     "startup": 9,
     "web.shutdown": 9,
+    "commands": 10,
     "jobs": 10,
     "migrate.commands": 10,
     "testing": 10,

@@ -1,0 +1,50 @@
+-- A tenant's life: where it is on its way out, by which names it was known, and who did what to it.
+
+ALTER TABLE tenancy.tenants
+    -- Of one that is being deleted: where `restore` leads back to, and when it may be purged.
+    ADD COLUMN state_before text CHECK (state_before IN ('active', 'read_only', 'suspended')),
+    ADD COLUMN purge_at timestamptz,
+    -- Slugs it had. They redirect to the one it has, and never lead to another's data: a tenant
+    -- that takes one of them takes it out of here.
+    ADD COLUMN former_slugs text[] NOT NULL DEFAULT '{}';
+
+CREATE INDEX tenants_former_slugs ON tenancy.tenants USING gin (former_slugs);
+
+ALTER TABLE tenancy.domains
+    -- What a DNS TXT record must say before the domain is served; null: an operator vouched for it.
+    ADD COLUMN challenge text;
+
+-- Who did what to which tenant, when, from where, with what outcome. A row outlives its tenant.
+CREATE TABLE tenancy.audit (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor     text NOT NULL,  -- an account of the machine, a token's name, a token's subject
+    source    text NOT NULL,  -- the machine, or the client's address
+    login     text NOT NULL DEFAULT session_user,
+    action    text NOT NULL,
+    tenant_id uuid,
+    slug      text,
+    outcome   text NOT NULL CHECK (outcome IN ('begun', 'done', 'refused', 'failed')),
+    code      text,           -- of the error; never its words, which may quote what was typed
+    reason    text,           -- given by the actor
+    detail    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(detail) = 'object')
+);
+
+CREATE INDEX audit_tenant_id ON tenancy.audit (tenant_id, id);
+CREATE INDEX audit_slug ON tenancy.audit (slug, id);
+
+CREATE FUNCTION tenancy.refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'tenancy.audit is append-only' USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+REVOKE ALL ON FUNCTION tenancy.refuse_change() FROM PUBLIC;
+
+-- Against whoever has the rights all the same, such as a superuser's slip.
+CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.audit
+    FOR EACH STATEMENT EXECUTE FUNCTION tenancy.refuse_change();
+
+-- An owner has them too, until they are taken.
+REVOKE UPDATE, DELETE, TRUNCATE ON tenancy.audit FROM CURRENT_USER;

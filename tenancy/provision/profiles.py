@@ -1,0 +1,97 @@
+"""What an operator sees of tenants."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from tenancy.errors import DatabaseSetupError, UnknownTenantError
+from tenancy.fairness import limits
+from tenancy.tenant import State, Tenant
+
+_PROFILE = """
+    SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, c.version,
+           t.settings::text AS settings,
+           coalesce(array_agg(d.name ORDER BY d.is_primary DESC, d.name)
+                    FILTER (WHERE d.name IS NOT NULL), '{}') AS domains
+    FROM tenancy.tenants t
+    LEFT JOIN tenancy.domains d ON d.tenant_id = t.id
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name
+    LEFT JOIN tenancy.checkpoints c ON c.schema_oid = n.oid AND c.schema_name = n.nspname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an operator sees of a tenant.
+
+    Attributes:
+        tenant: as requests see it.
+        domains: custom domains, the primary one first.
+        created_at, updated_at: with a time zone.
+    """
+
+    tenant: Tenant
+    domains: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Members for a JSON document."""
+        return {
+            "id": str(self.tenant.id),
+            "slug": self.tenant.slug,
+            "schema": self.tenant.schema,
+            "state": str(self.tenant.state),
+            "version": self.tenant.version,
+            "domains": list(self.domains),
+            limits.STATEMENT_TIMEOUT: self.tenant.limits.statement_timeout_seconds,
+            limits.MAX_CONNECTIONS: self.tenant.limits.max_connections,
+            "created_at": self.created_at.isoformat(),
+            "updated_at": self.updated_at.isoformat(),
+        }
+
+
+async def find(conn: asyncpg.Connection, slug: str) -> Profile:
+    """Return the tenant called *slug*.
+
+    Raises:
+        UnknownTenantError: there is none.
+        DatabaseSetupError: there is no registry.
+    """
+    rows = await _read(conn, "WHERE t.slug = $1 GROUP BY t.id, c.version", slug)
+    if not rows:
+        raise UnknownTenantError(f"no tenant has the slug {slug!r}")
+    return rows[0]
+
+
+async def every(conn: asyncpg.Connection) -> tuple[Profile, ...]:
+    """Return all tenants, by slug.
+
+    Raises:
+        DatabaseSetupError: there is no registry.
+    """
+    return await _read(conn, "GROUP BY t.id, c.version ORDER BY t.slug")
+
+
+async def _read(conn: asyncpg.Connection, rest: str, *args: object) -> tuple[Profile, ...]:
+    try:
+        rows = await conn.fetch(_PROFILE + rest, *args)
+    except asyncpg.UndefinedTableError as error:
+        raise DatabaseSetupError(
+            "there is no registry yet: run `python -m tenancy.migrate`"
+        ) from error
+    return tuple(map(_profile, rows))
+
+
+def _profile(row: asyncpg.Record) -> Profile:
+    tenant = Tenant(
+        row["id"],
+        row["slug"],
+        row["schema_name"],
+        State(row["state"]),
+        row["version"],
+        limits=limits.read(row["settings"], row["slug"]),
+    )
+    return Profile(tenant, tuple(row["domains"]), row["created_at"], row["updated_at"])
