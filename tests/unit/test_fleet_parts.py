@@ -275,10 +275,11 @@ def test_options_of_a_newer_build_are_not_guessed_at() -> None:
 def test_versions_are_written_as_the_files_write_them(tmp_path: Path) -> None:
     (tmp_path / "0007_a.sql").write_text("SELECT 1")
     files = folder.load(tmp_path, Stage.TENANT)
-    options = Options(target="7", behind="7")
+    options = Options(target="7", behind="7", at="00007")
     every = _files(files)
     assert options.until_in(every) == "0007"
-    assert options.selection_in(every).behind == "0007"
+    chosen = options.selection_in(every)
+    assert (chosen.behind, chosen.at) == ("0007", "0007")
     assert Options().until_in(every) is None
 
 

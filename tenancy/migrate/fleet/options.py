@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from tenancy.errors import TenancyError
 from tenancy.migrate.files.model import Files
+from tenancy.migrate.files.versions import spelled
 from tenancy.migrate.fleet import shapes, waves
 from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.ledger.selection import Selection
@@ -97,9 +98,10 @@ class Options:
 
     def selection_in(self, files: Files) -> Selection:
         """Return which tenants are meant, with versions as *files* write them."""
-        digits = len(files.tenant[0].version) if files.tenant else 0
+        known = [one.version for one in files.tenant]
         at, behind = (
-            None if version is None else version.zfill(digits) for version in (self.at, self.behind)
+            None if version is None else spelled(version, known)
+            for version in (self.at, self.behind)
         )
         where = tuple(sorted(self.where.items()))
         return Selection(self.tenants, self.exclude, self.states, at, behind, where)
