@@ -341,11 +341,20 @@ async def test_a_schema_out_of_a_dump_is_not_migrated_from_the_start(fleet: Flee
         "ALTER TABLE old.notes SET SCHEMA t_acme; DROP SCHEMA old; "
         f"COMMENT ON SCHEMA t_acme IS '{stamp}'"
     )
+    words = "was it restored from a dump? Then say `baseline 0002`"
     report = await fleet.up()
     assert report.exit_code() == 6
     (result,) = report.results
-    assert "was it restored from a dump? Then say `baseline 0002`" in result.reason
+    assert words in result.reason
+    for command, code in {"plan": 6, "status": 0, "rehearse": 6}.items():
+        done = await fleet.asked(command)
+        told = done.err if command == "rehearse" else done.out
+        assert (done.code, words in told, "pending" in told) == (code, True, False), told
     assert await fleet.fetch("SELECT count(*) FROM t_acme.notes") == [(1,)]
+    fleet.write("tenant/0003_next.sql", "ALTER TABLE notes ADD m int;")
+    done = await fleet.asked("rehearse")  # of one that can be
+    assert (done.code, "globex (t_globex)" in done.out) == (0, True)
+    assert (await fleet.asked("rehearse", "--tenant", "acme")).code == 6
     assert (await fleet.asked("baseline", "0002", "--tenant", "acme")).code == 0
     assert (await fleet.up()).exit_code() == 0
 

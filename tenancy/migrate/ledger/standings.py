@@ -14,7 +14,9 @@ from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 _BEHIND = """
     SELECT w.stage, w.slug, w.schema_name, n.oid AS schema_oid, c.version,
            coalesce(c.digest, '') AS digest, coalesce(c.updated_at, w.created_at) AS since,
-           f.version AS failed_version, f.sqlstate, f.place, f.message, f.failed_at, f.run_id
+           f.version AS failed_version, f.sqlstate, f.place, f.message, f.failed_at, f.run_id,
+           CASE WHEN coalesce(c.digest, '') = ''
+                THEN pg_catalog.obj_description(n.oid, 'pg_namespace') END AS comment
            {columns}
     FROM (
         SELECT s.stage, NULL, s.name, NULL, NULL, NULL
@@ -148,4 +150,5 @@ def _standing(row: asyncpg.Record, *, details: bool) -> Standing:
         failure,
         doubt,
         backfill,
+        row["comment"] or "",
     )

@@ -70,6 +70,18 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
     return Position(Verdict.AHEAD, reason=reason)
 
 
+def restored(version: str) -> Position:
+    """Return where a schema stands that says *version* itself, and is none that the ledger knows.
+
+    Its files would all be applied a second time.
+    """
+    reason = (
+        f"its comment says it stands at {version}, and the ledger has nothing of it: was it "
+        f"restored from a dump? Then say `baseline {version}` for it"
+    )
+    return Position(Verdict.DAMAGED, reason=reason)
+
+
 def _damaged(digest: str, history: History) -> str:
     if digest.startswith(UNFINISHED):
         return (

@@ -10,14 +10,14 @@ from tenancy.errors import MigrationRefusedError, UnknownVersionError
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Files, Stage
 from tenancy.migrate.files.versions import spelled
-from tenancy.migrate.ledger import checkpoints, identities, mends
+from tenancy.migrate.ledger import checkpoints, identities, mends, stamp
 from tenancy.migrate.ledger.cohorts import Cohort, cohorts
 from tenancy.migrate.ledger.members import members_of
 from tenancy.migrate.ledger.mends import Gone
 from tenancy.migrate.ledger.records import Move
 from tenancy.migrate.ledger.selection import Selection
 from tenancy.migrate.plan.survey import refuse_unknown
-from tenancy.migrate.upgrade import lock, stamp
+from tenancy.migrate.upgrade import lock
 from tenancy.migrate.upgrade.session import Session
 from tenancy.migrate.upkeep.mending import Mend, Wanted, mended
 from tenancy.settings import Settings
