@@ -6,10 +6,11 @@ import shutil
 import pytest
 from support.fleets import Fleet
 
-from tenancy import migrate
+from tenancy import migrate, provision
 from tenancy.errors import (
     MigrationError,
     MigrationFileError,
+    MigrationRefusedError,
     SettingsError,
     UnknownTenantError,
 )
@@ -260,6 +261,25 @@ async def test_a_refused_file_leaves_the_database_untouched(fresh: Fleet) -> Non
 async def test_a_schema_made_beforehand_by_the_owner_of_the_database_is_used(fresh: Fleet) -> None:
     await fresh.execute("CREATE SCHEMA tenancy; CREATE SCHEMA shared")
     assert (await fresh.up()).exit_code() == 0
+
+
+async def test_a_folder_without_files_is_not_taken_for_an_older_build(fleet: Fleet) -> None:
+    await fleet.add("acme", "globex")
+    (await fleet.up()).raise_for_failures()
+    (fleet.sql / "tenant" / "0001_notes.sql").unlink()
+    fleet.write("shared/0001_other.sql", "CREATE TABLE other (id int);")
+    done = await fleet.command("up")
+    words = "tenant/ holds none: is TENANCY_SQL_DIR the folder of this database? (schemas: 2)"
+    assert (done.code, words in done.err) == (6, True)
+    assert "shared.other" not in await fleet.tables("shared")
+    assert (await fleet.asked("plan", "--check")).code == 6
+    (fleet.sql / "shared" / "0001_other.sql").unlink()
+    async with provision.administrator(fleet.settings) as admin:
+        with pytest.raises(MigrationRefusedError, match="tenant/ holds no file"):
+            await admin.create("initech")
+    await fleet.execute("DROP SCHEMA t_acme CASCADE; DROP SCHEMA t_globex CASCADE")
+    async with provision.administrator(fleet.settings) as admin:
+        await admin.create("initech")
 
 
 async def test_a_newer_build_leaves_this_one_content(fleet: Fleet) -> None:

@@ -108,6 +108,17 @@ async def selects(conn: asyncpg.Connection, selection: Selection) -> bool:
     )
 
 
+async def migrated(conn: asyncpg.Connection, stage: Stage) -> bool:
+    """Whether anything was applied to a schema of *stage* that is there."""
+    found = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM tenancy.checkpoints AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.schema_oid "
+        "WHERE c.stage = $1 AND c.digest <> '')",
+        stage,
+    )
+    return bool(found)
+
+
 async def unknown_slugs(conn: asyncpg.Connection, slugs: Sequence[str]) -> list[str]:
     """Return those of *slugs* that no tenant has."""
     rows = await conn.fetch("SELECT slug FROM tenancy.tenants WHERE slug = ANY ($1)", list(slugs))

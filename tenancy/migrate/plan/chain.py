@@ -66,7 +66,11 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
         return Position(Verdict.BEHIND, pending)
     if migrations and history.newest == migrations[-1].version:
         return Position(Verdict.CURRENT)  # by a baseline which some files came below
-    reason = f"stands at {history.newest}, which this build does not have: a newer one was here"
+    last = f"end at {migrations[-1].version}" if migrations else "are none"
+    reason = (
+        f"stands at {history.newest}, and this build's files {last}: a newer one was here, or "
+        "TENANCY_SQL_DIR is the folder of another database"
+    )
     return Position(Verdict.AHEAD, reason=reason)
 
 
@@ -80,6 +84,18 @@ def restored(version: str) -> Position:
         f"restored from a dump? Then say `baseline {version}` for it"
     )
     return Position(Verdict.DAMAGED, reason=reason)
+
+
+def emptied() -> Position:
+    """Return where a tenant's schema stands that has files, when the folder has none at all.
+
+    That is no older build's, but a folder that is not the right one.
+    """
+    reason = (
+        "the ledger has files of it, and tenant/ holds none: is TENANCY_SQL_DIR the folder of this "
+        "database?"
+    )
+    return Position(Verdict.CHANGED, reason=reason)
 
 
 def _damaged(digest: str, history: History) -> str:

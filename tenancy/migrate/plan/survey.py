@@ -206,6 +206,8 @@ async def _position(
 ) -> Position:
     if said := stamp.read(standing.comment):
         return chain.restored(said[0])
+    if standing.stage is Stage.TENANT and standing.digest and not migrations:
+        return chain.emptied()
     found = chain.position(migrations, standing.digest)
     if found is None and standing.oid is not None:
         history = await checkpoints.history(conn, standing.oid)
