@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tenancy.migrate.files.model import Migration, chained, target
+from tenancy.migrate.files.words import some
 from tenancy.migrate.ledger.records import Baseline, History
 from tenancy.migrate.ledger.reversals import UNFINISHED
 
@@ -33,11 +34,14 @@ class Position:
     Attributes:
         pending: what is to be applied to it, in order.
         reason: says why the verdict is neither current nor behind.
+        changed: labels of the files that were changed after they were applied; the reason may name
+            but some.
     """
 
     verdict: Verdict
     pending: tuple[Migration, ...] = ()
     reason: str = ""
+    changed: tuple[str, ...] = ()
 
 
 def position(migrations: tuple[Migration, ...], digest: str) -> Position | None:
@@ -52,8 +56,14 @@ def position(migrations: tuple[Migration, ...], digest: str) -> Position | None:
 
 def difference(migrations: tuple[Migration, ...], digest: str, history: History) -> Position:
     """Return how a schema with *digest* and *history*, which is off the chain, differs from it."""
+    if changed := _changed(migrations, history):
+        reason = (
+            f"{some(changed)}: changed after it was applied; restore it, or see "
+            "`repair --accept-checksum`"
+        )
+        return Position(Verdict.CHANGED, reason=reason, changed=changed)
     for verdict, look in (
-        (Verdict.CHANGED, _changed),
+        (Verdict.CHANGED, _changed_below),
         (Verdict.OUT_OF_ORDER, _of_other_files),
         (Verdict.OUT_OF_ORDER, _out_of_order),
     ):
@@ -159,17 +169,15 @@ def _lacking(migrations: tuple[Migration, ...], history: History) -> tuple[Migra
     )
 
 
-def _changed(migrations: tuple[Migration, ...], history: History) -> str:
-    changed = [
+def _changed(migrations: tuple[Migration, ...], history: History) -> tuple[str, ...]:
+    return tuple(
         migration.label
         for migration in migrations
         if history.applied.get(migration.version, migration.checksum) != migration.checksum
-    ]
-    if changed:
-        return (
-            f"{', '.join(changed)}: changed after it was applied; restore it, or see "
-            "`repair --accept-checksum`"
-        )
+    )
+
+
+def _changed_below(migrations: tuple[Migration, ...], history: History) -> str:
     base = history.baseline
     if base and added(migrations, base, frozenset(history.applied)) is None:
         return f"the files up to {base.version}: changed after its baseline was set; restore them"
