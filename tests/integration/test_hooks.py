@@ -48,8 +48,8 @@ async def test_hooks_are_called_in_order_and_on_their_moments(database: Database
 
     def told(name: str) -> provision.hooks.Hook:
         async def hook(event: Event) -> None:
-            known = event.profile and event.profile.tenant.limits.max_connections
-            in_transaction = event.conn is not None and event.conn.is_in_transaction()
+            known = event.profile.tenant.limits.max_connections if event.profile else None
+            in_transaction = bool(event.conn and event.conn.is_in_transaction())
             seen.append((name, in_transaction, event.profile is not None, known))
 
         return hook
@@ -75,7 +75,9 @@ async def test_what_a_hook_raises_undoes_the_step_and_names_the_hook(
 ) -> None:
     hooks = Hooks()
 
-    @getattr(hooks, moment)(Step.LIMIT)
+    at = hooks.before if moment is Moment.BEFORE else hooks.after
+
+    @at(Step.LIMIT)
     async def charge(event: Event) -> None:
         assert event.conn is not None
         await event.conn.execute("CREATE TABLE tenancy.left_behind (id int)")
