@@ -1,20 +1,25 @@
 """`python -m tenancy tenants delete`, `restore` and `purge`."""
 
+import json
 from datetime import timedelta
 
 import click
 
-from tenancy.commands.common import as_administrator, confirmed, print_one
+from tenancy.commands.common import (
+    as_administrator,
+    confirmed,
+    json_option,
+    print_one,
+    reason_option,
+    yes_option,
+)
+from tenancy.commands.slugs import slug_argument
 from tenancy.commands.tenants import tenants
 from tenancy.provision.removal import WAIT_SECONDS
 
-_reason = click.option("--reason", metavar="WORDS", help="For the audit.")
-_yes = click.option("--yes", is_flag=True, help="Do not ask for the slug once more.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
-
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.option(
     "--after",
     "days",
@@ -22,9 +27,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the tenant a
     metavar="DAYS",
     help="How long it can be restored; TENANCY_DELETION_GRACE_DAYS if not given.",
 )
-@_reason
-@_yes
-@_json
+@reason_option
+@yes_option
+@json_option
 def delete(slug: str, days: int | None, reason: str | None, *, yes: bool, as_json: bool) -> None:
     """Serve the tenant SLUG no more; `maintain` purges it when its days are over.
 
@@ -38,9 +43,9 @@ def delete(slug: str, days: int | None, reason: str | None, *, yes: bool, as_jso
 
 
 @tenants.command()
-@click.argument("slug")
-@_reason
-@_json
+@slug_argument
+@reason_option
+@json_option
 def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Let the deleted tenant SLUG be what it was before.
 
@@ -51,7 +56,7 @@ def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.option("--early", is_flag=True, help="Before its date, too.")
 @click.option(
     "--wait",
@@ -62,9 +67,12 @@ def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
     metavar="SECONDS",
     help="Patience with whoever uses its tables; then exit code 75.",
 )
-@_reason
-@_yes
-def purge(slug: str, wait_seconds: float, reason: str | None, *, early: bool, yes: bool) -> None:
+@reason_option
+@yes_option
+@json_option
+def purge(
+    slug: str, wait_seconds: float, reason: str | None, *, early: bool, yes: bool, as_json: bool
+) -> None:
     """Drop all that is left of the deleted tenant SLUG, for good: schema, role, ledger, domains.
 
     Interrupted, it goes on where it was when it is run again.
@@ -74,4 +82,4 @@ def purge(slug: str, wait_seconds: float, reason: str | None, *, early: bool, ye
     as_administrator(
         lambda admin: admin.purge(slug, early=early, wait_seconds=wait_seconds, reason=reason)
     )
-    click.echo(f"{slug} is purged")
+    click.echo(json.dumps({"slug": slug, "purged": True}) if as_json else f"{slug} is purged")

@@ -5,7 +5,7 @@ import json
 import click
 
 from tenancy.commands.common import as_administrator, json_option, print_one, print_table
-from tenancy.commands.slugs import slug_argument
+from tenancy.commands.slugs import slug_argument, slugs
 from tenancy.fairness import limits
 from tenancy.provision import Administrator, Profile
 from tenancy.tenant import State
@@ -57,7 +57,10 @@ def show(slug: str, *, as_json: bool) -> None:
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Tenants at most.")
 @click.option(
-    "--after", metavar="SLUG", help="Those that follow: the last slug of the page before."
+    "--after",
+    metavar="SLUG",
+    shell_complete=slugs,
+    help="Those that follow: the last slug of the page before.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_(
