@@ -1,5 +1,6 @@
 """What an operator sees of tenants."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,16 @@ _PROFILE = """
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name
     LEFT JOIN tenancy.checkpoints c ON c.schema_oid = n.oid AND c.schema_name = n.nspname
 """
+
+_SELECTED = """
+    WHERE ($1::text[] IS NULL OR t.state = ANY($1))
+      AND ($2::text IS NULL OR strpos(t.slug, $2) > 0 OR t.id::text = $2
+           OR EXISTS (SELECT FROM unnest(t.former_slugs) f WHERE strpos(f, $2) > 0)
+           OR EXISTS (SELECT FROM tenancy.domains s
+                      WHERE s.tenant_id = t.id AND strpos(s.name, $2) > 0))
+      AND ($3::text IS NULL OR t.slug > $3)
+"""
+PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,36 @@ async def every(conn: asyncpg.Connection) -> tuple[Profile, ...]:
         DatabaseSetupError: there is no registry.
     """
     return await _read(conn, "GROUP BY t.id, c.version ORDER BY t.slug")
+
+
+async def page(
+    conn: asyncpg.Connection,
+    *,
+    states: Collection[State] = (),
+    search: str | None = None,
+    after: str | None = None,
+    limit: int = PAGE,
+) -> tuple[Profile, ...]:
+    """Return some tenants, by slug.
+
+    Args:
+        conn: of the owner of schemas.
+        states: in one of these; empty: in any.
+        search: part of the slug, of a former one or of a domain, or the id.
+        after: the last slug of the page before this one.
+        limit: tenants at most.
+
+    Raises:
+        DatabaseSetupError: there is no registry.
+    """
+    return await _read(
+        conn,
+        _SELECTED + "GROUP BY t.id, c.version ORDER BY t.slug LIMIT $4",
+        [str(state) for state in states] or None,
+        search and search.strip().lower(),
+        after,
+        limit,
+    )
 
 
 async def _read(conn: asyncpg.Connection, rest: str, *args: object) -> tuple[Profile, ...]:
