@@ -35,3 +35,19 @@ def print_one(profile: Profile, *, as_json: bool) -> None:
     for name, value in members.items():
         text = ", ".join(value) if isinstance(value, list) else value
         click.echo(f"{name:<25} {text or '-'}")
+
+
+def confirmed(slug: str, yes: bool) -> None:  # noqa: FBT001 - as the option is called
+    """Pass if somebody types *slug* once more, or has said --yes beforehand.
+
+    Raises:
+        click.UsageError: something else was typed, or nobody is there to type.
+    """
+    if yes:
+        return
+    try:
+        typed = click.prompt(f"This cannot be undone: type {slug} to go on", err=True)
+    except click.Abort as error:
+        raise click.UsageError("nobody answered, nothing was changed: add --yes") from error
+    if typed != slug:
+        raise click.UsageError(f"that is not {slug}: nothing was changed")

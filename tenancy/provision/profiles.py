@@ -11,7 +11,7 @@ from tenancy.fairness import limits
 from tenancy.tenant import State, Tenant
 
 _PROFILE = """
-    SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, c.version,
+    SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, t.purge_at, c.version,
            t.settings::text AS settings,
            coalesce(array_agg(d.name ORDER BY d.is_primary DESC, d.name)
                     FILTER (WHERE d.name IS NOT NULL), '{}') AS domains
@@ -30,12 +30,14 @@ class Profile:
         tenant: as requests see it.
         domains: custom domains, the primary one first.
         created_at, updated_at: with a time zone.
+        purge_at: of one that is being deleted, from when on it may be purged.
     """
 
     tenant: Tenant
     domains: tuple[str, ...]
     created_at: datetime
     updated_at: datetime
+    purge_at: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Members for a JSON document."""
@@ -50,6 +52,7 @@ class Profile:
             limits.MAX_CONNECTIONS: self.tenant.limits.max_connections,
             "created_at": self.created_at.isoformat(),
             "updated_at": self.updated_at.isoformat(),
+            "purge_at": self.purge_at and self.purge_at.isoformat(),
         }
 
 
@@ -94,4 +97,6 @@ def _profile(row: asyncpg.Record) -> Profile:
         row["version"],
         limits=limits.read(row["settings"], row["slug"]),
     )
-    return Profile(tenant, tuple(row["domains"]), row["created_at"], row["updated_at"])
+    return Profile(
+        tenant, tuple(row["domains"]), row["created_at"], row["updated_at"], row["purge_at"]
+    )

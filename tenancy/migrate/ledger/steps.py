@@ -81,6 +81,15 @@ async def unfinished(conn: asyncpg.Connection, oid: int) -> list[str]:
     return [row["version"] for row in rows]
 
 
+async def doubtful(conn: asyncpg.Connection, oid: int) -> list[str]:
+    """Return the versions, up or down, with a statement in doubt in the schema with this *oid*."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT version FROM tenancy.steps WHERE schema_oid = $1 AND finished_at IS NULL",
+        oid,
+    )
+    return [row["version"] for row in rows]
+
+
 def begin(
     place: Place, statement: str, run_id: UUID | None, indexes: Sequence[int] | None = None
 ) -> str:

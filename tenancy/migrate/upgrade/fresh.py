@@ -7,10 +7,10 @@ import asyncpg
 
 from tenancy.migrate.files.directives import Directives
 from tenancy.migrate.files.model import Migration, Stage
-from tenancy.migrate.ledger import baselines, checkpoints
+from tenancy.migrate.ledger import baselines, checkpoints, stamp
 from tenancy.migrate.ledger.records import Baseline, Move, SchemaRef
 from tenancy.migrate.shape.snapshot import Snapshot
-from tenancy.migrate.upgrade import lock, runner, script, stamp
+from tenancy.migrate.upgrade import lock, runner, script
 from tenancy.migrate.upgrade.inside import inside
 from tenancy.migrate.upgrade.scope import LEFT, Scope
 from tenancy.migrate.upgrade.scratch import replay
