@@ -12,14 +12,14 @@ import asyncpg
 
 from tenancy.errors import NotPortableError
 from tenancy.faults import connecting
-from tenancy.migrate.ledger import carried, checkpoints
+from tenancy.migrate.ledger import carried, checkpoints, stamp
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.origin.source import SEQUENCES, TABLES, Pipe, Source, SourceTable
 from tenancy.migrate.shape import dump
 from tenancy.migrate.shape.description import Object
 from tenancy.migrate.shape.fingerprint import fingerprint
 from tenancy.migrate.shape.libpq import Section, dumped
-from tenancy.migrate.upgrade import lock, stamp
+from tenancy.migrate.upgrade import lock
 from tenancy.portability import grants, likeness, quiet
 from tenancy.portability.manifest import Portrait, Registered, Sequence, Table
 from tenancy.provision import Administrator, Profile

@@ -9,14 +9,13 @@ from tenancy.errors import MigrationRefusedError, NotPortableError, SlugTakenErr
 from tenancy.identifiers import quoted
 from tenancy.migrate import Files
 from tenancy.migrate.files.model import Migration
-from tenancy.migrate.ledger import carried, checkpoints
+from tenancy.migrate.ledger import carried, checkpoints, stamp
 from tenancy.migrate.ledger.carried import Carried
 from tenancy.migrate.ledger.records import Move, SchemaRef
 from tenancy.migrate.origin import alike
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position
 from tenancy.migrate.shape.fingerprint import fingerprint
-from tenancy.migrate.upgrade import stamp
 from tenancy.migrate.upgrade.scratch import replayed
 from tenancy.portability import likeness
 from tenancy.portability.image import Image
