@@ -1,5 +1,1 @@
 """The commands of operators: a module for each group of them."""
-
-from tenancy.commands import portability
-
-__all__ = ["portability"]
