@@ -482,6 +482,68 @@ class StateConflictError(TenancyError):
     title = "The account's state does not allow this."
 
 
+class InvalidGraceError(TenancyError, ValueError):
+    """A time between deletion and purge that cannot be."""
+
+    code = "invalid_grace"
+    exit_code = 2
+    status = 422
+    title = "This period cannot be used."
+
+
+class NotDeletedError(TenancyError):
+    """Only a tenant that was deleted can be purged."""
+
+    code = "not_deleted"
+    exit_code = 6
+    status = 409
+    title = "This tenant has not been deleted."
+
+
+class PurgeNotDueError(TenancyError):
+    """The tenant can still be restored, and is not to be purged before its date."""
+
+    code = "purge_not_due"
+    exit_code = 6
+    status = 409
+    title = "This tenant may not be purged yet."
+
+
+class PurgeBegunError(TenancyError):
+    """The tenant's tables are being dropped: there is no way back."""
+
+    code = "purge_begun"
+    exit_code = 6
+    status = 409
+    title = "This tenant is being purged."
+
+
+class SchemaSharedError(TenancyError):
+    """Something outside of a tenant's schema is made of it, and would be dropped with it."""
+
+    code = "schema_shared"
+    exit_code = 6
+    status = 409
+    title = "Something else depends on this tenant's schema."
+
+
+class SchemaInUseError(TenancyError):
+    """Somebody holds locks on a tenant's tables for longer than there is patience; names them."""
+
+    code = "schema_in_use"
+    exit_code = 75
+    status = 503
+    title = "This tenant's tables are in use."
+    retry_after_seconds = 60
+
+
+class MaintenanceError(TenancyError):
+    """A task of the maintenance did a part of what it found to do; names the rest."""
+
+    code = "maintenance"
+    exit_code = 3
+
+
 # Migrations and the embedded server
 
 

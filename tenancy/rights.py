@@ -4,6 +4,8 @@ A tenant's role reads and writes rows, and no more: with TRIGGER or CREATE it co
 that the migrator, who owns the tables, would run.
 """
 
+import logging
+
 import asyncpg
 
 from tenancy import identifiers
@@ -11,6 +13,10 @@ from tenancy.errors import DatabaseSetupError
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
 from tenancy.preflight import CATALOG_TABLES, ROLE_OPTIONS_SINCE
 from tenancy.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_ROLE = "SELECT true FROM pg_roles WHERE rolname = $1"
 
 
 class Rights:
@@ -65,6 +71,32 @@ class Rights:
                 f"GRANT SELECT ON {tables} TO {self._quoted_login}"
             )
 
+    async def drop_role(self, role: str) -> bool:
+        """Drop the role of a tenant whose schema is gone, with its rights and memberships.
+
+        In the caller's transaction. It stays where the server needs it for something that is not
+        this database's, and, at level ``schema``, where this login may not drop roles.
+
+        Returns:
+            Whether there is no such role any more.
+        """
+        if not await self._conn.fetchval(_ROLE, role):
+            return True
+        try:
+            async with self._conn.transaction():
+                await self._become(role)  # or its rights could not be taken from it
+                await self._conn.execute(f"DROP OWNED BY {quoted(role)}")
+                await self._conn.execute(f"DROP ROLE {quoted(role)}")
+        except asyncpg.DependentObjectsStillExistError as error:
+            _log.warning("the role %s stays: %s", role, error.args[0])
+            return False
+        except asyncpg.InsufficientPrivilegeError as error:
+            if self._settings.isolation.sets_role:
+                raise
+            _log.warning("the role %s stays: %s", role, error.args[0])
+            return False
+        return True
+
     def lacking(self) -> DatabaseSetupError:
         """Return the error for a login of migrations that may not do all this: what to grant it."""
         roles = ""
@@ -81,12 +113,18 @@ class Rights:
         )
 
     async def _make_role(self, role: str) -> None:
-        if not await self._conn.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
+        if not await self._conn.fetchval(_ROLE, role):
             await self._conn.execute(f"CREATE ROLE {quoted(role)} NOLOGIN NOINHERIT")
         how = ""
         if self._conn.get_server_version().major >= ROLE_OPTIONS_SINCE:
             how = " WITH INHERIT FALSE, SET TRUE"
         await self._conn.execute(f"GRANT {quoted(role)} TO {self._quoted_login}{how}")
+
+    async def _become(self, role: str) -> None:
+        how = ""
+        if self._conn.get_server_version().major >= ROLE_OPTIONS_SINCE:
+            how = " WITH INHERIT TRUE"
+        await self._conn.execute(f"GRANT {quoted(role)} TO CURRENT_USER{how}")
 
     def _grantee(self, schema: str) -> str:
         if self._settings.isolation.sets_role:

@@ -235,6 +235,12 @@ class Settings(BaseSettings):
         description="Keys, separated by commas, that sign the envelopes of jobs: the first one "
         "signs, any is accepted. Unset: they are not signed.",
     )
+    deletion_grace_days: int = Field(
+        default=30,
+        ge=0,
+        le=3650,
+        description="Days between a tenant's deletion and its purge, while it can be restored.",
+    )
     require_durability: bool = Field(
         default=True,
         description="Refuse to start on a server with fsync or full_page_writes off.",

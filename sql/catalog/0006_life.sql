@@ -2,8 +2,11 @@
 
 ALTER TABLE tenancy.tenants
     -- Of one that is being deleted: where `restore` leads back to, and when it may be purged.
-    ADD COLUMN state_before text CHECK (state_before IN ('active', 'read_only', 'suspended')),
+    ADD COLUMN state_before text
+        CHECK (state_before IN ('provisioning', 'active', 'read_only', 'suspended')),
     ADD COLUMN purge_at timestamptz,
+    -- From then on its tables are being dropped, and there is no way back.
+    ADD COLUMN purge_begun_at timestamptz,
     -- Slugs it had. They redirect to the one it has, and never lead to another's data: a tenant
     -- that takes one of them takes it out of here.
     ADD COLUMN former_slugs text[] NOT NULL DEFAULT '{}';

@@ -6,11 +6,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tenancy.commands.common import as_administrator, print_one
+from tenancy.commands.common import as_administrator, json_option, print_one
 from tenancy.commands.tenants import tenants
 from tenancy.provision import Domain
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
 
 
 @tenants.group()
@@ -20,7 +18,7 @@ def domains() -> None:
 
 @domains.command(name="list")
 @click.argument("slug")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@json_option
 def list_(slug: str, *, as_json: bool) -> None:
     """List the domains of the tenant SLUG, the primary one first.
 
@@ -44,7 +42,7 @@ def list_(slug: str, *, as_json: bool) -> None:
 @click.argument("slug")
 @click.argument("name")
 @click.option("--verified", is_flag=True, help="You vouch that it is theirs: serve it at once.")
-@click.option("--json", "as_json", is_flag=True, help="Print the domain as JSON.")
+@json_option
 def add(slug: str, name: str, *, verified: bool, as_json: bool) -> None:
     """Add the domain NAME to the tenant SLUG, and print the TXT record that it has to set.
 
@@ -60,7 +58,7 @@ def add(slug: str, name: str, *, verified: bool, as_json: bool) -> None:
 @domains.command()
 @click.argument("slug")
 @click.argument("name")
-@_json
+@json_option
 def verify(slug: str, name: str, *, as_json: bool) -> None:
     """Serve the domain NAME of the tenant SLUG if its TXT record is set; exit code 5 if it is not.
 
@@ -72,7 +70,7 @@ def verify(slug: str, name: str, *, as_json: bool) -> None:
 @domains.command()
 @click.argument("slug")
 @click.argument("name")
-@_json
+@json_option
 def primary(slug: str, name: str, *, as_json: bool) -> None:
     """Let NAME be the domain by which the tenant SLUG is best reached.
 
@@ -84,7 +82,7 @@ def primary(slug: str, name: str, *, as_json: bool) -> None:
 @domains.command()
 @click.argument("slug")
 @click.argument("name")
-@_json
+@json_option
 def remove(slug: str, name: str, *, as_json: bool) -> None:
     """Take the domain NAME from the tenant SLUG; requests for it are refused (421).
 

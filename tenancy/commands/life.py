@@ -2,11 +2,10 @@
 
 import click
 
-from tenancy.commands.common import as_administrator, print_one
+from tenancy.commands.common import as_administrator, json_option, print_one
 from tenancy.commands.tenants import tenants
 
 _reason = click.option("--reason", metavar="TEXT", help="Why; the audit keeps it.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
 
 
 @tenants.command()
@@ -18,7 +17,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the tenant a
     show_default=True,
     help="Answer requests for SLUG by a redirect (308) to NEW, until another tenant takes SLUG.",
 )
-@_json
+@json_option
 def rename(slug: str, to: str, *, redirect: bool, as_json: bool) -> None:
     """Give the tenant SLUG the slug NEW; its schema, its role and its data stay where they are.
 
@@ -31,7 +30,7 @@ def rename(slug: str, to: str, *, redirect: bool, as_json: bool) -> None:
 @tenants.command()
 @click.argument("slug")
 @_reason
-@_json
+@json_option
 def suspend(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Refuse all requests of the tenant SLUG (403) until `resume`; its data is kept, and migrated.
 
@@ -44,7 +43,7 @@ def suspend(slug: str, reason: str | None, *, as_json: bool) -> None:
 @tenants.command()
 @click.argument("slug")
 @_reason
-@_json
+@json_option
 def resume(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Serve the tenant SLUG again, reading and writing, after `suspend` or `read-only`.
 
@@ -57,7 +56,7 @@ def resume(slug: str, reason: str | None, *, as_json: bool) -> None:
 @tenants.command()
 @click.argument("slug")
 @_reason
-@_json
+@json_option
 def read_only(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Let the tenant SLUG read and not write, until `resume`; the server refuses each write (403).
 

@@ -11,6 +11,7 @@ from tenancy.provision.domains import Domains
 from tenancy.provision.granting import Granting
 from tenancy.provision.hooks import Hooks
 from tenancy.provision.names import Names
+from tenancy.provision.removal import Removing
 from tenancy.provision.states import States
 from tenancy.settings import Settings
 
@@ -18,7 +19,7 @@ from tenancy.settings import Settings
 _WHICH_DATABASE = "SELECT pg_catalog.concat(current_database(), ' ', pg_postmaster_start_time())"
 
 
-class Administrator(Creating, Domains, Granting, Names, States):
+class Administrator(Creating, Domains, Granting, Names, Removing, States):
     """Operations on tenants, over one connection; not for two tasks at once."""
 
 

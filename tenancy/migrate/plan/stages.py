@@ -4,7 +4,7 @@ import asyncpg
 
 from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.model import Files, Stage
-from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger import checkpoints, standings
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.survey import behind
 from tenancy.settings import Settings
@@ -30,12 +30,18 @@ async def stages_behind(
 
 
 async def refuse_unless_current(conn: asyncpg.Connection, settings: Settings, files: Files) -> None:
-    """Pass if the catalog and the shared schema have all their files.
+    """Pass if a tenant can be made: the catalog and the shared schema have all their files.
 
     Raises:
-        MigrationRefusedError: one of them has not.
+        MigrationRefusedError: one of them has not; or there are no files of tenants, and those
+            that are there have some.
     """
     if behind := await stages_behind(conn, settings, files):
         raise MigrationRefusedError(
             f"{' and '.join(behind)} migrations are pending: run `python -m tenancy.migrate`"
+        )
+    if not files.tenant and await standings.migrated(conn, Stage.TENANT):
+        raise MigrationRefusedError(
+            "tenant/ holds no file, and the tenants that are there were made of some: is "
+            "TENANCY_SQL_DIR the folder of this database?"
         )
