@@ -1,5 +1,5 @@
 """The commands of operators: a module for each group of them."""
 
-from tenancy.commands import portability
+from tenancy.commands import portability, removal
 
-__all__ = ["portability"]
+__all__ = ["portability", "removal"]

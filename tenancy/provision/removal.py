@@ -159,6 +159,16 @@ class Removing(Looking):
                 await audit.record(self._conn, event, Outcome.DONE)
         await self.committed(event)
 
+    async def purgeable(self, slug: str, *, early: bool = False) -> Profile:
+        """Return the tenant called *slug*, which `purge` would purge now.
+
+        Raises:
+            UnknownTenantError, NotDeletedError, PurgeNotDueError: as `purge`.
+        """
+        found = await self.show(slug)
+        await self._refuse_purge(found, early=early)
+        return found
+
     # The parts of `purge`
 
     @asynccontextmanager
@@ -180,16 +190,22 @@ class Removing(Looking):
         before = event.profile
         found = event.profile = await self.held(event.slug)
         another = before is None or found.tenant.id != before.tenant.id  # took the slug just now
-        if another or found.tenant.state is not State.DELETING:
-            raise NotDeletedError(f"{event.slug} has not been deleted: delete it first")
-        if not early and not await self._conn.fetchval(_IS_DUE, found.tenant.id):
-            when = f"{found.purge_at:%Y-%m-%d %H:%M %Z}" if found.purge_at else "no date on"
-            raise PurgeNotDueError(
-                f"{event.slug} can be restored, and may be purged from {when}: wait, or purge early"
-            )
+        if another:
+            raise _undeleted(event.slug)
+        await self._refuse_purge(found, early=early)
         if schema is not None:
             await reach.refuse_shared(self._conn, schema)
         await self._conn.execute(_BEGIN, found.tenant.id)
+
+    async def _refuse_purge(self, found: Profile, *, early: bool) -> None:
+        slug = found.tenant.slug
+        if found.tenant.state is not State.DELETING:
+            raise _undeleted(slug)
+        if not early and not await self._conn.fetchval(_IS_DUE, found.tenant.id):
+            when = f"{found.purge_at:%Y-%m-%d %H:%M %Z}" if found.purge_at else "no date on"
+            raise PurgeNotDueError(
+                f"{slug} can be restored, and may be purged from {when}: wait, or purge early"
+            )
 
     async def _forget(self, event: Event, schema: SchemaRef | None) -> None:
         if event.profile is None:
@@ -205,3 +221,7 @@ class Removing(Looking):
             "SELECT purge_begun_at IS NOT NULL FROM tenancy.tenants WHERE id = $1", found.tenant.id
         ):
             raise PurgeBegunError(f"{found.tenant.slug} is being purged: there is no way back")
+
+
+def _undeleted(slug: str) -> NotDeletedError:
+    return NotDeletedError(f"{slug} has not been deleted: delete it first")
