@@ -64,7 +64,8 @@ class Desk:
         """Take *step* in the block: one transaction, with the hooks and the audit's row in it.
 
         Where anything raises, nothing has happened, and the audit says who tried, and what ended
-        it. The block sets ``event.profile`` as soon as the tenant is known.
+        it. The block sets ``event.profile`` as soon as the tenant is known, and ``event.unchanged``
+        where it was so already.
 
         Args:
             step: which one.
@@ -79,7 +80,10 @@ class Desk:
         async with self.noting(event), self._conn.transaction():
             await self.hooks.run(Moment.BEFORE, event)
             yield event
-            await self.hooks.run(Moment.AFTER, event)
+            if event.unchanged:
+                event.detail["unchanged"] = True
+            else:
+                await self.hooks.run(Moment.AFTER, event)
             await audit.record(self._conn, event, Outcome.DONE)
         await self.committed(event)
 
@@ -101,7 +105,8 @@ class Desk:
     async def committed(self, event: Event) -> None:
         """Call the hooks that come after the COMMIT of *event*."""
         event.conn = None
-        await self.hooks.run(Moment.COMMITTED, event)
+        if not event.unchanged:
+            await self.hooks.run(Moment.COMMITTED, event)
 
     async def held(self, slug: str) -> Profile:
         """Return the tenant called *slug*, which nobody else changes until the transaction ends.

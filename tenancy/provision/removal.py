@@ -79,7 +79,8 @@ class Removing(Looking):
             found = event.profile = await self.held(slug)
             await self._refuse_begun(found)
             dated = found.tenant.state is State.DELETING and found.purge_at is not None
-            if not dated or after is not None:
+            event.unchanged = dated and after is None
+            if not event.unchanged:
                 await self._conn.execute(_DELETE, found.tenant.id, grace)
                 event.profile = await profiles.find(self._conn, slug)
             event.detail["purge_at"] = event.profile.as_json()["purge_at"]
@@ -102,7 +103,8 @@ class Removing(Looking):
         async with self.step(Step.RESTORE, slug, reason=reason) as event:
             found = event.profile = await self.held(slug)
             await self._refuse_begun(found)
-            if found.tenant.state is State.DELETING:
+            event.unchanged = found.tenant.state is not State.DELETING
+            if not event.unchanged:
                 await self._conn.execute(_RESTORE, found.tenant.id)
                 event.profile = await profiles.find(self._conn, slug)
         return event.profile

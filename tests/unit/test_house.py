@@ -40,6 +40,7 @@ FLOORS = {
     "pool.pooler": 3,
     "pool.shapes": 3,
     "web.audience": 3,
+    "web.elsewhere": 3,
     "pool.connection": 4,
     "tenant": 4,
     "walls": 4,
