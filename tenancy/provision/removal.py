@@ -132,7 +132,8 @@ class Removing(Looking):
         Args:
             slug: the tenant's.
             early: before its date, too.
-            wait_seconds: patience with whoever holds locks on its tables, before each transaction.
+            wait_seconds: patience with whoever migrates it, and then, before each transaction, with
+                whoever holds locks on its tables.
             reason: for the audit.
 
         Raises:
@@ -145,7 +146,7 @@ class Removing(Looking):
         """
         detail: dict[str, object] = {"early": early}
         event = Event(Step.PURGE, slug, self.actor, self._conn, None, detail, reason)
-        async with self.noting(event), self._schema_of(event) as schema:
+        async with self.noting(event), self._schema_of(event, wait_seconds) as schema:
             async with self._conn.transaction():
                 await self.hooks.run(Moment.BEFORE, event)
                 await self._begin(event, schema, early=early)
@@ -174,14 +175,16 @@ class Removing(Looking):
     # The parts of `purge`
 
     @asynccontextmanager
-    async def _schema_of(self, event: Event) -> AsyncIterator[SchemaRef | None]:
+    async def _schema_of(
+        self, event: Event, wait_seconds: float
+    ) -> AsyncIterator[SchemaRef | None]:
         """Yield the tenant's schema, if there is one, which nobody migrates or purges meanwhile."""
         event.profile = await self.show(event.slug)
         schema = await checkpoints.schema(self._conn, event.profile.tenant.schema)
         if schema is None:
             yield None
             return
-        await lock.take(self._conn, schema.oid, lock.RUN_WAIT_SECONDS)
+        await lock.take(self._conn, schema.oid, wait_seconds)
         try:
             yield schema
         finally:

@@ -10,12 +10,12 @@ import asyncpg
 
 from support import lives
 from support.careers import World
-from support.steps_of_lives import Draw, Move, draw, move
+from support.steps_of_lives import SLUGS, Draw, Move, draw, move
 from tenancy import Settings, provision
 from tenancy.errors import TenancyError
 from tenancy.provision import Administrator
 
-CUT_SHARE, RIVAL_SHARE = 0.08, 0.15
+CUT_SHARE, RIVAL_SHARE = 0.15, 0.15
 MOST_STATEMENTS = 30  # after which a connection is cut
 BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 REFUSED_BELOW = 500
@@ -39,6 +39,17 @@ class Operators:
         self._settings = settings
         self._seed = seed
         self._left = iter(range(steps))
+        self._middle = steps // 2
+        self.half = asyncio.Event()
+
+    async def populate(self, tenants: int) -> None:
+        """Make the first tenants, one after another."""
+        async with provision.administrator(self._settings) as admin:
+            for slug in SLUGS[:tenants]:
+                drawn = Draw("create", slug, slug, "", seconds=20)
+                planned = move(self._world, drawn)
+                self._compare(drawn, planned, await self._taken(admin, drawn, planned))
+                await self._settle(drawn, planned)
 
     async def run(self, clients: int) -> None:
         async with asyncio.TaskGroup() as group:
@@ -52,6 +63,8 @@ class Operators:
                 for _ in range(2)
             ]
             for number in self._left:
+                if number >= self._middle:
+                    self.half.set()
                 rng = random.Random(self._seed * 1_000_003 + number)
                 drawn = draw(self._world, rng)
                 async with self._world.holding(drawn.names):
