@@ -11,6 +11,7 @@ from tenancy import doctor as doctors
 from tenancy import embedded
 from tenancy import serve as serving
 from tenancy import settings as settings_module
+from tenancy.commands import portability as _portability  # noqa: F401 - adds to tenants
 from tenancy.commands import removal as _removal  # noqa: F401 - adds to tenants
 from tenancy.commands.common import as_administrator
 from tenancy.commands.maintain import maintain

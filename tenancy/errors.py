@@ -544,6 +544,27 @@ class MaintenanceError(TenancyError):
     exit_code = 3
 
 
+class ArchiveError(TenancyError):
+    """An exported tenant cannot be read: it is not one, is damaged, or was edited."""
+
+    code = "archive"
+    exit_code = 6
+
+
+class NotPortableError(TenancyError):
+    """A tenant cannot be taken along as it is, or not be made here from what was taken along."""
+
+    code = "not_portable"
+    exit_code = 6
+
+
+class MoveError(TenancyError):
+    """A tenant cannot be moved as asked; the message says where it is, and what to do."""
+
+    code = "move"
+    exit_code = 6
+
+
 # Migrations and the embedded server
 
 

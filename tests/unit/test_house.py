@@ -66,6 +66,7 @@ FLOORS = {
     "adoption": 9,
     "doctor": 9,
     "leakcheck": 9,
+    "portability": 9,
     "registry.registry": 9,
     "startup": 9,
     "web.shutdown": 9,
