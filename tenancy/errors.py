@@ -399,10 +399,27 @@ class CommitConflictError(TenancyError):
     title = "The change conflicts with existing data."
 
 
+class StepRefusedError(TenancyError):
+    """A hook of the deployment does not allow a step of a tenant's life; raise it in one."""
+
+    code = "step_refused"
+    exit_code = 6
+    status = 409
+    title = "The rules of this service do not allow that."
+
+
+class HookFailedError(TenancyError):
+    """A hook of the deployment raised, so that its step was not done."""
+
+    code = "hook_failed"
+    exit_code = 3
+
+
 class CommitUnknownError(TenancyError):
     """The connection was lost while COMMIT was on its way: saved or not, nobody knows yet."""
 
     code = "commit_unknown"
+    exit_code = 4
     status = 503
     title = "The outcome is unknown: the change may or may not have been saved."
 

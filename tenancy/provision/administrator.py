@@ -11,6 +11,7 @@ from tenancy.provision.actor import Actor
 from tenancy.provision.creating import Creating
 from tenancy.provision.granting import Granting
 from tenancy.provision.hooks import Hooks
+from tenancy.provision.hooks import load as load_hooks
 from tenancy.provision.removal import Removing
 from tenancy.provision.tokens import Tokens
 from tenancy.settings import Settings
@@ -32,12 +33,15 @@ async def administrator(
     Args:
         settings: of the deployment.
         actor: on whose behalf, for the audit; by default the account that this process runs as.
-        hooks: what is to be done at each step.
+        hooks: what is to be done at each step; by default those of TENANCY_HOOKS.
 
     Raises:
+        SettingsError: TENANCY_HOOKS names none.
         DatabaseUnavailableError: the server does not answer.
         DatabaseSetupError: it refuses a login.
     """
+    if hooks is None:
+        hooks = load_hooks(settings.hooks)
     conn = await connect(settings, as_admin=True)
     try:
         login = await login_of_requests(settings, conn)

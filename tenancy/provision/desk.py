@@ -1,24 +1,21 @@
 """Where a step of a tenant's life is taken: one connection, the hooks, and the audit."""
 
-import logging
+import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
-from tenancy.errors import PreconditionFailedError, TenancyError, UnknownTenantError
-from tenancy.pool.connect import connect
+from tenancy.errors import PreconditionFailedError, UnknownTenantError
+from tenancy.faults import LOST
 from tenancy.provision import audit, profiles
 from tenancy.provision.actor import Actor
 from tenancy.provision.audit import Outcome
+from tenancy.provision.endings import settle
 from tenancy.provision.hooks import Event, Hooks, Moment, Step
 from tenancy.provision.profiles import Profile
 from tenancy.rights import Rights
 from tenancy.settings import Settings
-
-_log = logging.getLogger(__name__)
-
-SERVER_FAULT = 500
 
 
 class Desk:
@@ -88,13 +85,19 @@ class Desk:
     async def noting(self, event: Event) -> AsyncIterator[None]:
         """Let the audit know where the block fails; for a step that takes several transactions.
 
+        Where the connection was lost after the COMMIT that made the step done, it has not failed.
+
         Raises:
             DatabaseSetupError: the login lacks a right; says which to grant.
+            CommitUnknownError: nobody can tell whether the step is done.
         """
         try:
             yield
-        except Exception as error:
-            await self._failed(event, error)
+        except (Exception, asyncio.CancelledError) as error:
+            # Another cancellation must not keep it from the audit.
+            ending = asyncio.ensure_future(settle(self._conn, self.settings, event, error))
+            if await asyncio.shield(ending) and isinstance(error, LOST):
+                return
             if isinstance(error, asyncpg.InsufficientPrivilegeError):
                 raise self.rights.lacking() from error
             raise
@@ -136,25 +139,3 @@ class Desk:
         if expected is not None and profile.etag not in expected:
             raise PreconditionFailedError(f"tenant {slug!r} was changed since it was read")
         return profile
-
-    async def _failed(self, event: Event, error: Exception) -> None:
-        """Let the audit know, whatever has become of the connection."""
-        refused = isinstance(error, TenancyError) and error.status < SERVER_FAULT
-        outcome = Outcome.REFUSED if refused else Outcome.FAILED
-        code = error.code if isinstance(error, TenancyError) else type(error).__name__
-        try:
-            if not self._conn.is_closed():
-                await audit.record(self._conn, event, outcome, code)
-                return
-            conn = await connect(self.settings, as_admin=True)
-            try:
-                await audit.record(conn, event, outcome, code)
-            finally:
-                await conn.close()
-        except (TimeoutError, TenancyError, asyncpg.PostgresError, OSError) as lost:
-            _log.error(
-                "the audit could not be told of a %s that %s: %s",
-                event.step,
-                outcome,
-                type(lost).__name__,
-            )
