@@ -229,6 +229,14 @@ class MovedToPrimaryDomainError(TenancyError):
     title = "This account is at its own domain."
 
 
+class RenamedTenantError(UnknownTenantError):
+    """The tenant had this slug and has another now; an answer, not a failure."""
+
+    code = "renamed_tenant"
+    status = 308
+    title = "This account has another name now."
+
+
 class UnauthenticatedError(TenancyError):
     """Nobody is known on whose behalf the request comes, and the view needs to know."""
 
@@ -454,6 +462,43 @@ class DomainTakenError(TenancyError):
     title = "This domain is taken."
 
 
+class UnknownDomainError(TenancyError, LookupError):
+    """The tenant has no such domain."""
+
+    code = "unknown_domain"
+    exit_code = 2
+    status = 404
+    title = "The account has no such domain."
+
+
+class DomainUnverifiedError(TenancyError):
+    """Nothing shows yet that the domain is the tenant's: its TXT record is not there."""
+
+    code = "domain_unverified"
+    exit_code = 5
+    status = 409
+    title = "The domain's TXT record does not hold the challenge yet."
+
+
+class NameServerError(TenancyError):
+    """No name server says what TXT record a domain has."""
+
+    code = "name_server"
+    exit_code = 4
+    status = 503
+    title = "The domain's name servers do not answer."
+    retry_after_seconds = 30
+
+
+class StateConflictError(TenancyError):
+    """The tenant's state does not allow the step."""
+
+    code = "state_conflict"
+    exit_code = 6
+    status = 409
+    title = "The account's state does not allow this."
+
+
 class InvalidGraceError(TenancyError, ValueError):
     """A time between deletion and purge that cannot be."""
 
@@ -514,6 +559,27 @@ class MaintenanceError(TenancyError):
 
     code = "maintenance"
     exit_code = 3
+
+
+class ArchiveError(TenancyError):
+    """An exported tenant cannot be read: it is not one, is damaged, or was edited."""
+
+    code = "archive"
+    exit_code = 6
+
+
+class NotPortableError(TenancyError):
+    """A tenant cannot be taken along as it is, or not be made here from what was taken along."""
+
+    code = "not_portable"
+    exit_code = 6
+
+
+class MoveError(TenancyError):
+    """A tenant cannot be moved as asked; the message says where it is, and what to do."""
+
+    code = "move"
+    exit_code = 6
 
 
 # Migrations and the embedded server

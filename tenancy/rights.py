@@ -54,6 +54,11 @@ class Rights:
             f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {quoted(schema)} TO {grantee}"
         )
 
+    async def grantee(self, schema: str) -> tuple[str, bool]:
+        """Return the role that has rights on *schema*, and whether it is this login itself."""
+        name = schema if self._settings.isolation.sets_role else self._login
+        return name, name == await self._conn.fetchval("SELECT current_user::text")
+
     async def open_catalog(self) -> None:
         """Let the login of requests read the registry, unless it may."""
         missing = await self._conn.fetch(

@@ -9,10 +9,13 @@ from tenancy.errors import DatabaseSetupError
 from tenancy.pool.connect import connect
 from tenancy.provision.actor import Actor
 from tenancy.provision.creating import Creating
+from tenancy.provision.domains import Domains
 from tenancy.provision.granting import Granting
 from tenancy.provision.hooks import Hooks
 from tenancy.provision.hooks import load as load_hooks
+from tenancy.provision.names import Names
 from tenancy.provision.removal import Removing
+from tenancy.provision.states import States
 from tenancy.provision.tokens import Tokens
 from tenancy.settings import Settings
 
@@ -20,7 +23,7 @@ from tenancy.settings import Settings
 _WHICH_DATABASE = "SELECT pg_catalog.concat(current_database(), ' ', pg_postmaster_start_time())"
 
 
-class Administrator(Creating, Granting, Removing, Tokens):
+class Administrator(Creating, Domains, Granting, Names, Removing, States, Tokens):
     """Operations on tenants, over one connection; not for two tasks at once."""
 
 

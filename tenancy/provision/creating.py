@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import asyncpg
 
 from tenancy import identifiers, migrate
-from tenancy.errors import DomainTakenError, InvalidDomainError, SlugTakenError
+from tenancy.errors import DomainTakenError, SlugTakenError
 from tenancy.identifiers import quoted
 from tenancy.migrate import Files
 from tenancy.migrate.upgrade.script import MigrationFailedError
-from tenancy.provision import profiles
+from tenancy.provision import hostnames, profiles
 from tenancy.provision.hooks import Step
 from tenancy.provision.looking import Looking
 from tenancy.provision.profiles import Profile
@@ -107,7 +107,7 @@ class Creating(Looking):
         Raises:
             InvalidDomainError: one cannot be a tenant's.
         """
-        return tuple(dict.fromkeys(map(self._custom_domain, names)))
+        return tuple(dict.fromkeys(hostnames.custom(name, self.settings) for name in names))
 
     async def _create(self, slug: str, domains: Sequence[str], files: Files) -> None:
         schema = identifiers.schema_name(slug)
@@ -122,12 +122,3 @@ class Creating(Looking):
             await self.rights.open_schema(name)
             await self.rights.open_tables(name)
             await migrate.keep(self._conn, schema)
-
-    def _custom_domain(self, text: str) -> str:
-        name = identifiers.domain(text)
-        for base in self.settings.base_domains:
-            if name == base or name.endswith(f".{base}"):
-                raise InvalidDomainError(
-                    f"{name!r} is at or below the base domain {base}, where slugs decide"
-                )
-        return name

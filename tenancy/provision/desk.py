@@ -62,7 +62,8 @@ class Desk:
         """Take *step* in the block: one transaction, with the hooks and the audit's row in it.
 
         Where anything raises, nothing has happened, and the audit says who tried, and what ended
-        it. The block sets ``event.profile`` as soon as the tenant is known.
+        it. The block sets ``event.profile`` as soon as the tenant is known, and ``event.unchanged``
+        where it was so already.
 
         Args:
             step: which one.
@@ -77,7 +78,10 @@ class Desk:
         async with self.noting(event), self._conn.transaction():
             await self.hooks.run(Moment.BEFORE, event)
             yield event
-            await self.hooks.run(Moment.AFTER, event)
+            if event.unchanged:
+                event.detail["unchanged"] = True
+            else:
+                await self.hooks.run(Moment.AFTER, event)
             await audit.record(self._conn, event, Outcome.DONE)
         await self.committed(event)
 
@@ -105,7 +109,8 @@ class Desk:
     async def committed(self, event: Event) -> None:
         """Call the hooks that come after the COMMIT of *event*."""
         event.conn = None
-        await self.hooks.run(Moment.COMMITTED, event)
+        if not event.unchanged:
+            await self.hooks.run(Moment.COMMITTED, event)
 
     @contextmanager
     def matching(self, etags: Collection[str] | None) -> Iterator[None]:

@@ -68,6 +68,7 @@ class Event:
         detail: what else was asked for, as JSON has it; the audit keeps it, so no row of a tenant.
         reason: in the actor's words.
         done_in: the transaction whose COMMIT makes the step done, once the audit's row is in it.
+        unchanged: nothing was to be done: it was so already. No further hook is called.
     """
 
     step: Step
@@ -78,6 +79,7 @@ class Event:
     detail: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
     done_in: str | None = None
+    unchanged: bool = False
 
 
 Hook = Callable[[Event], Awaitable[object]]

@@ -14,6 +14,7 @@ from tenancy.pool.connect import connect
 from tenancy.provision.actor import Actor
 from tenancy.provision.administrator import Administrator, login_of_requests
 from tenancy.provision.hooks import Hooks
+from tenancy.provision.hooks import load as load_hooks
 from tenancy.settings import Settings
 
 CONNECTIONS = 8
@@ -30,15 +31,18 @@ class Office:
 
     Args:
         settings: of the deployment.
-        hooks: what is to be done at each step.
+        hooks: what is to be done at each step; by default those of TENANCY_HOOKS.
         connections: at most.
+
+    Raises:
+        SettingsError: TENANCY_HOOKS names none.
     """
 
     def __init__(
         self, settings: Settings, *, hooks: Hooks | None = None, connections: int = CONNECTIONS
     ) -> None:
         self.settings = settings
-        self._hooks = hooks
+        self._hooks = load_hooks(settings.hooks) if hooks is None else hooks
         self._connections = connections
         self._free = asyncio.Semaphore(connections)
         self._idle: list[tuple[asyncpg.Connection, float]] = []

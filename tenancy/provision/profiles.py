@@ -15,9 +15,9 @@ from tenancy.tenant import State, Tenant
 
 _PROFILE = """
     SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, t.purge_at, c.version,
-           t.settings::text AS settings,
+           t.settings::text AS settings, t.former_slugs,
            coalesce(array_agg(d.name ORDER BY d.is_primary DESC, d.name)
-                    FILTER (WHERE d.name IS NOT NULL), '{}') AS domains
+                    FILTER (WHERE d.verified_at IS NOT NULL), '{}') AS domains
     FROM tenancy.tenants t
     LEFT JOIN tenancy.domains d ON d.tenant_id = t.id
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name
@@ -41,9 +41,10 @@ class Profile:
 
     Attributes:
         tenant: as requests see it.
-        domains: custom domains, the primary one first.
+        domains: verified custom domains, the primary one first.
         created_at, updated_at: with a time zone.
         purge_at: of one that is being deleted, from when on it may be purged.
+        former_slugs: those that redirect to the one it has, the oldest first.
     """
 
     tenant: Tenant
@@ -51,6 +52,7 @@ class Profile:
     created_at: datetime
     updated_at: datetime
     purge_at: datetime | None = None
+    former_slugs: tuple[str, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -67,6 +69,7 @@ class Profile:
             "state": str(self.tenant.state),
             "version": self.tenant.version,
             "domains": list(self.domains),
+            "former_slugs": list(self.former_slugs),
             limits.STATEMENT_TIMEOUT: self.tenant.limits.statement_timeout_seconds,
             limits.MAX_CONNECTIONS: self.tenant.limits.max_connections,
             "created_at": self.created_at.isoformat(),
@@ -147,5 +150,10 @@ def _profile(row: asyncpg.Record) -> Profile:
         limits=limits.read(row["settings"], row["slug"]),
     )
     return Profile(
-        tenant, tuple(row["domains"]), row["created_at"], row["updated_at"], row["purge_at"]
+        tenant,
+        tuple(row["domains"]),
+        row["created_at"],
+        row["updated_at"],
+        row["purge_at"],
+        tuple(row["former_slugs"]),
     )

@@ -169,7 +169,7 @@ class Removing(Looking):
         if schema is None:
             yield None
             return
-        await lock.take(self._conn, schema.oid)
+        await lock.take(self._conn, schema.oid, lock.RUN_WAIT_SECONDS)
         try:
             yield schema
         finally:

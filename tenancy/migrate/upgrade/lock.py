@@ -120,13 +120,13 @@ async def claim(conn: asyncpg.Connection, oid: int) -> None:
         raise await _locked(conn, oid)
 
 
-async def take(conn: asyncpg.Connection, oid: int) -> None:
+async def take(conn: asyncpg.Connection, oid: int, wait_seconds: float = 0.0) -> None:
     """Take the lock of the schema *oid*, for as long as *conn* lives.
 
     Raises:
-        LockHeldError: somebody else has it.
+        LockHeldError: somebody else had it for so long.
     """
-    if not await _tried(conn, oid):
+    if not await _acquired(lambda: _tried(conn, oid), wait_seconds):
         raise await _locked(conn, oid)
 
 
