@@ -241,6 +241,11 @@ class Settings(BaseSettings):
         le=3650,
         description="Days between a tenant's deletion and its purge, while it can be restored.",
     )
+    hooks: str | None = Field(
+        default=None,
+        description="Hooks of the steps of a tenant's life, module:object, for the commands and "
+        "the operator's API. Unset: none.",
+    )
     require_durability: bool = Field(
         default=True,
         description="Refuse to start on a server with fsync or full_page_writes off.",

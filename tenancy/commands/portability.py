@@ -58,7 +58,7 @@ def export(slug: str, to: Path, reason: str | None, *, as_json: bool) -> None:
 @click.option("--no-domains", is_flag=True, help="Without those it had.")
 @_reason
 @_json
-def import_(  # noqa: PLR0913 - one argument per option
+def import_(
     source: Path,
     slug: str | None,
     domains: tuple[str, ...],
@@ -97,7 +97,7 @@ def import_(  # noqa: PLR0913 - one argument per option
 )
 @_reason
 @_json
-def clone(  # noqa: PLR0913 - one argument per option
+def clone(
     slug: str,
     to: str,
     domains: tuple[str, ...],

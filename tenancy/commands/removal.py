@@ -41,7 +41,7 @@ _export = click.option(
 @_reason
 @yes_option
 @json_option
-def delete(  # noqa: PLR0913 - one argument per option
+def delete(
     slug: str, days: int | None, to: Path | None, reason: str | None, *, yes: bool, as_json: bool
 ) -> None:
     """Serve the tenant SLUG no more; `maintain` purges it when its days are over.
@@ -90,7 +90,7 @@ def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
 @_reason
 @yes_option
 @json_option
-def purge(  # noqa: PLR0913 - one argument per option
+def purge(
     slug: str,
     wait_seconds: float,
     to: Path | None,

@@ -2,7 +2,7 @@
 
 import click
 
-from tenancy import settings as settings_module
+from tenancy import deployment
 from tenancy.exits import exit_codes
 from tenancy.migrate.commands.common import debug_option, print_lines
 from tenancy.migrate.files import new as files
@@ -21,5 +21,5 @@ def new(name: str, *, shared: bool, python: bool, debug: bool) -> None:
     Example: python -m tenancy.migrate new "add notes pinned"
     """
     with exit_codes(debug=debug):
-        paths = files.create(settings_module.load(), name, shared=shared, python=python)
+        paths = files.create(deployment.settings(), name, shared=shared, python=python)
         print_lines(str(path) for path in paths)

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from tenancy import migrate
-from tenancy.exits import Exit, exit_codes
-from tenancy.migrate.commands.common import answer, cancelled_by, debug_option
+from tenancy.exits import Exit, cancelled_by, exit_codes
+from tenancy.migrate.commands.common import answer, debug_option
 from tenancy.migrate.files.folder import sql_folder
 from tenancy.migrate.origin.snapshot import written
 from tenancy.migrate.shape.snapshot import LABEL
