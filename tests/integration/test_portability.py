@@ -22,7 +22,7 @@ from support.likeness import content
 from support.processes import Result, environment
 
 from tenancy import Tenancy, migrate, portability, provision
-from tenancy.__main__ import cli
+from tenancy.commands.tree import cli
 from tenancy.errors import ArchiveError, MigrationError, SlugTakenError, UnknownTenantError
 from tenancy.settings import Settings
 
