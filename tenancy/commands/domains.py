@@ -28,7 +28,10 @@ def list_(slug: str, *, as_json: bool) -> None:
         for domain in found:
             click.echo(json.dumps(domain.as_json()))
         return
-    print_table(("domain", "primary", "verified", "TXT record", "its text"), map(_row, found))
+    print_table(("domain", "primary", "verified"), map(_row, found))
+    for domain in found:
+        if domain.verified_at is None:
+            click.echo(f"\n{_record(domain)}")
 
 
 @domains.command()
@@ -86,10 +89,7 @@ def remove(slug: str, name: str, *, as_json: bool) -> None:
 
 def _row(domain: Domain) -> tuple[str, ...]:
     verified = f"{domain.verified_at:%Y-%m-%d}" if domain.verified_at else "no"
-    record = "-", "-"
-    if domain.verified_at is None and domain.challenge is not None:
-        record = domain.record_name, domain.challenge
-    return domain.name, "yes" if domain.is_primary else "-", verified, *record
+    return domain.name, "yes" if domain.is_primary else "-", verified
 
 
 def _next(slug: str, domain: Domain) -> str:
@@ -98,6 +98,11 @@ def _next(slug: str, domain: Domain) -> str:
         return f"{domain.name} is served as {slug}'s."
     return (
         "To show that it is theirs, have them set in DNS:\n\n"
-        f'    {domain.record_name}.  TXT  "{domain.challenge}"\n\n'
+        f"    {_record(domain)}\n\n"
         f"Then run: python -m tenancy tenants domains verify {slug} {domain.name}"
     )
+
+
+def _record(domain: Domain) -> str:
+    """Return the TXT record of *domain*, as a zone file has it."""
+    return f'{domain.record_name}.  TXT  "{domain.challenge}"'

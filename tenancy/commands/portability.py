@@ -1,6 +1,7 @@
 """`python -m tenancy tenants export | import`: one tenant taken along."""
 
 import json
+from collections.abc import Awaitable
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from tenancy.commands.common import json_option, reason_option, with_settings
 from tenancy.commands.slugs import slug_argument
 from tenancy.commands.tenants import tenants
 from tenancy.portability import Imported
+from tenancy.settings import Settings
 
 
 @tenants.command()
@@ -70,6 +72,50 @@ def import_(
         ),
         as_json=as_json,
     )
+
+
+@tenants.command()
+@slug_argument
+@click.argument("to")
+@click.option(
+    "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
+)
+@click.option("--without-data", is_flag=True, help="No rows, not those that files insert either.")
+@click.option(
+    "--anonymise",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="SQL that runs in the copy before anybody can see it.",
+)
+@reason_option
+@json_option
+def clone(
+    slug: str,
+    to: str,
+    domains: tuple[str, ...],
+    anonymise: Path | None,
+    reason: str | None,
+    *,
+    without_data: bool,
+    as_json: bool,
+) -> None:
+    """Make the new tenant TO, a copy of the tenant SLUG; all of it, or nothing.
+
+    Example: python -m tenancy tenants clone acme acme-test --anonymise anonymise.sql
+    """
+    if without_data and anonymise is not None:
+        raise click.UsageError("there is nothing to anonymise in a copy --without-data")
+
+    def copy(settings: Settings) -> Awaitable[Imported]:
+        return portability.clone(
+            *(settings, slug, to),
+            domains=domains,
+            data=not without_data,
+            anonymise=anonymise,
+            reason=reason,
+        )
+
+    _print(with_settings(copy), as_json=as_json)
 
 
 def _print(made: Imported, *, as_json: bool) -> None:

@@ -194,7 +194,7 @@ async def record(
         event.actor.source,
         event.step,
         tenant and tenant.id,
-        event.slug,
+        event.slug or None,
         outcome,
         code,
         event.reason,

@@ -1,12 +1,12 @@
 """Where a step of a tenant's life is taken: one connection, the hooks, and the audit."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
-from tenancy.errors import UnknownTenantError
+from tenancy.errors import PreconditionFailedError, UnknownTenantError
 from tenancy.faults import LOST
 from tenancy.provision import audit, profiles
 from tenancy.provision.actor import Actor
@@ -43,6 +43,7 @@ class Desk:
         self.hooks = hooks or Hooks()
         self._conn = conn
         self._login = login
+        self._expected: frozenset[str] | None = None
 
     @property
     def connection(self) -> asyncpg.Connection:
@@ -111,14 +112,35 @@ class Desk:
         if not event.unchanged:
             await self.hooks.run(Moment.COMMITTED, event)
 
+    @contextmanager
+    def matching(self, etags: Collection[str] | None) -> Iterator[None]:
+        """Take the block's first step only on a tenant that is as one of *etags* says.
+
+        It is asked in the step's transaction, once nobody else can change the tenant: who has read
+        it and changes it, changes what he has read.
+
+        Args:
+            etags: of `Profile.etag`; None: the tenant may be as it is.
+        """
+        self._expected = None if etags is None else frozenset(etags)
+        try:
+            yield
+        finally:
+            self._expected = None
+
     async def held(self, slug: str) -> Profile:
         """Return the tenant called *slug*, which nobody else changes until the transaction ends.
 
         Raises:
             UnknownTenantError: there is none.
+            PreconditionFailedError: it is not as `matching` says.
         """
         if not await self._conn.fetchval(
             "SELECT true FROM tenancy.tenants WHERE slug = $1 FOR UPDATE", slug
         ):
             raise UnknownTenantError(f"no tenant has the slug {slug!r}")
-        return await profiles.find(self._conn, slug)
+        profile = await profiles.find(self._conn, slug)
+        expected, self._expected = self._expected, None
+        if expected is not None and profile.etag not in expected:
+            raise PreconditionFailedError(f"tenant {slug!r} was changed since it was read")
+        return profile

@@ -61,7 +61,7 @@ class Event:
 
     Attributes:
         step: which one.
-        slug: the tenant's, as it was asked for.
+        slug: the tenant's, as it was asked for; empty: it is about none.
         actor: on whose behalf.
         conn: of the step's transaction, as the owner of schemas; None once it is committed.
         profile: the tenant; None: there is none yet, or no more.
