@@ -224,6 +224,13 @@ class Settings(BaseSettings):
         description="Keys, separated by commas, that sign the envelopes of jobs: the first one "
         "signs, any is accepted. Unset: they are not signed.",
     )
+    ready_schemas: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Schemas made ahead, which new tenants are given at once; whoever maintains "
+        "the database makes them up to this many. 0: none.",
+    )
     require_durability: bool = Field(
         default=True,
         description="Refuse to start on a server with fsync or full_page_writes off.",

@@ -64,7 +64,8 @@ class Desk:
         """Take *step* in the block: one transaction, with the hooks and the audit's row in it.
 
         Where anything raises, nothing has happened, and the audit says who tried, and what ended
-        it. The block sets ``event.profile`` as soon as the tenant is known.
+        it. The block sets ``event.profile`` as soon as the tenant is known, and ``event.unchanged``
+        where it was so already.
 
         Args:
             step: which one.
@@ -80,7 +81,10 @@ class Desk:
             async with self._conn.transaction():
                 await self.hooks.run(Moment.BEFORE, event)
                 yield event
-                await self.hooks.run(Moment.AFTER, event)
+                if event.unchanged:
+                    event.detail["unchanged"] = True
+                else:
+                    await self.hooks.run(Moment.AFTER, event)
                 await audit.record(self._conn, event, Outcome.DONE)
         except Exception as error:
             await self._failed(event, error)
@@ -88,6 +92,8 @@ class Desk:
                 raise self.rights.lacking() from error
             raise
         event.conn = None
+        if event.unchanged:
+            return
         await self.hooks.run(Moment.COMMITTED, event)
 
     async def held(self, slug: str) -> Profile:

@@ -65,6 +65,7 @@ class Event:
         profile: the tenant; None: there is none yet, or no more.
         detail: what else was asked for, as JSON has it; the audit keeps it, so no row of a tenant.
         reason: in the actor's words.
+        unchanged: nothing was to be done: it was so already. No further hook is called.
     """
 
     step: Step
@@ -74,6 +75,7 @@ class Event:
     profile: "Profile | None" = None
     detail: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    unchanged: bool = False
 
 
 Hook = Callable[[Event], Awaitable[object]]
