@@ -1,4 +1,4 @@
-"""`python -m tenancy`: serve, tenants, doctor, walls, migrate, leakcheck, settings."""
+"""`python -m tenancy`: serve, tenants, maintain, doctor, walls, migrate, leakcheck, settings."""
 
 import asyncio
 import json
@@ -11,7 +11,10 @@ from tenancy import doctor as doctors
 from tenancy import embedded
 from tenancy import serve as serving
 from tenancy import settings as settings_module
+from tenancy.commands import portability as _portability  # noqa: F401 - adds to tenants
+from tenancy.commands import removal as _removal  # noqa: F401 - adds to tenants
 from tenancy.commands.common import as_administrator
+from tenancy.commands.maintain import maintain
 from tenancy.commands.tenants import tenants
 from tenancy.exits import Exit, exit_codes
 from tenancy.leakcheck.command import leakcheck
@@ -94,6 +97,7 @@ def settings() -> None:
 
 cli.add_command(migrate_group, "migrate")
 cli.add_command(leakcheck)
+cli.add_command(maintain)
 cli.add_command(tenants)
 
 

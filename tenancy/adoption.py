@@ -12,7 +12,7 @@ from tenancy.errors import InvalidIdentifierError, MigrationRefusedError
 from tenancy.identifiers import quoted
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger.records import SchemaRef
-from tenancy.migrate.origin import adoption, inherited, moving
+from tenancy.migrate.origin import adoption, bookkeeping, inherited, moving
 from tenancy.migrate.origin.inherited import Inherited
 from tenancy.migrate.origin.source import Source, reading
 from tenancy.migrate.upgrade import fresh, lock
@@ -43,7 +43,24 @@ class Wish:
     unproven: bool = False
 
 
-async def adopt(settings: Settings, schema: str, wish: Wish) -> Profile:
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What has become a tenant.
+
+    Attributes:
+        left: tables that are no part of it, and still in its schema.
+    """
+
+    profile: Profile
+    left: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """What is to be done about what is *left*; empty: nothing is."""
+        return bookkeeping.advice(self.profile.tenant.schema, self.left) if self.left else ""
+
+
+async def adopt(settings: Settings, schema: str, wish: Wish) -> Adopted:
     """Make *schema*, which is in this database, a tenant's; all of it, or nothing.
 
     It is renamed as a new tenant's would be, unless it begins with ``t_`` already. Rights that
@@ -61,12 +78,16 @@ async def adopt(settings: Settings, schema: str, wish: Wish) -> Profile:
         conn = admin.connection
         found = await inherited.find(conn, schema, settings.shared_schema)
         if wish.unproven:
-            return await _taken(admin, found, wish, migrations)
+            passed = wish.without | bookkeeping.unwritten(migrations)
+            left = await bookkeeping.tables(conn, found.schema, passed)
+            return Adopted(await _taken(admin, found, wish, migrations), tuple(left))
         async with replayed(settings, migrations) as (_, made):
-            return await _taken(admin, found, wish, migrations, made)
+            passed = wish.without | await bookkeeping.passed_over(conn, made)
+            left = await bookkeeping.tables(conn, found.schema, passed)
+            return Adopted(await _taken(admin, found, wish, migrations, made), tuple(left))
 
 
-async def move(settings: Settings, dsn: str, where: str, schema: str, wish: Wish) -> Profile:
+async def move(settings: Settings, dsn: str, where: str, schema: str, wish: Wish) -> Adopted:
     """Make a tenant with the rows of *schema* in another database, which is only read.
 
     Its structure comes from the files, and must be that of the source. One transaction: where it
@@ -91,7 +112,7 @@ async def move(settings: Settings, dsn: str, where: str, schema: str, wish: Wish
     ):
         if not wish.unproven:
             await _prove_source(session, source, made, wish.without)
-        return await _moved(admin, source, wish, migrations, made)
+        return Adopted(await _moved(admin, source, wish, migrations, made))
 
 
 @asynccontextmanager

@@ -229,6 +229,14 @@ class MovedToPrimaryDomainError(TenancyError):
     title = "This account is at its own domain."
 
 
+class RenamedTenantError(UnknownTenantError):
+    """The tenant had this slug and has another now; an answer, not a failure."""
+
+    code = "renamed_tenant"
+    status = 308
+    title = "This account has another name now."
+
+
 class UnauthenticatedError(TenancyError):
     """Nobody is known on whose behalf the request comes, and the view needs to know."""
 
@@ -463,6 +471,126 @@ class SchemaNameTakenError(TenancyError):
     status = 503
     title = "Try again."
     retry_after_seconds = 1
+
+
+class UnknownDomainError(TenancyError, LookupError):
+    """The tenant has no such domain."""
+
+    code = "unknown_domain"
+    exit_code = 2
+    status = 404
+    title = "The account has no such domain."
+
+
+class DomainUnverifiedError(TenancyError):
+    """Nothing shows yet that the domain is the tenant's: its TXT record is not there."""
+
+    code = "domain_unverified"
+    exit_code = 5
+    status = 409
+    title = "The domain's TXT record does not hold the challenge yet."
+
+
+class NameServerError(TenancyError):
+    """No name server says what TXT record a domain has."""
+
+    code = "name_server"
+    exit_code = 4
+    status = 503
+    title = "The domain's name servers do not answer."
+    retry_after_seconds = 30
+
+
+class StateConflictError(TenancyError):
+    """The tenant's state does not allow the step."""
+
+    code = "state_conflict"
+    exit_code = 6
+    status = 409
+    title = "The account's state does not allow this."
+
+
+class InvalidGraceError(TenancyError, ValueError):
+    """A time between deletion and purge that cannot be."""
+
+    code = "invalid_grace"
+    exit_code = 2
+    status = 422
+    title = "This period cannot be used."
+
+
+class NotDeletedError(TenancyError):
+    """Only a tenant that was deleted can be purged."""
+
+    code = "not_deleted"
+    exit_code = 6
+    status = 409
+    title = "This tenant has not been deleted."
+
+
+class PurgeNotDueError(TenancyError):
+    """The tenant can still be restored, and is not to be purged before its date."""
+
+    code = "purge_not_due"
+    exit_code = 6
+    status = 409
+    title = "This tenant may not be purged yet."
+
+
+class PurgeBegunError(TenancyError):
+    """The tenant's tables are being dropped: there is no way back."""
+
+    code = "purge_begun"
+    exit_code = 6
+    status = 409
+    title = "This tenant is being purged."
+
+
+class SchemaSharedError(TenancyError):
+    """Something outside of a tenant's schema is made of it, and would be dropped with it."""
+
+    code = "schema_shared"
+    exit_code = 6
+    status = 409
+    title = "Something else depends on this tenant's schema."
+
+
+class SchemaInUseError(TenancyError):
+    """Somebody holds locks on a tenant's tables for longer than there is patience; names them."""
+
+    code = "schema_in_use"
+    exit_code = 75
+    status = 503
+    title = "This tenant's tables are in use."
+    retry_after_seconds = 60
+
+
+class MaintenanceError(TenancyError):
+    """A task of the maintenance did a part of what it found to do; names the rest."""
+
+    code = "maintenance"
+    exit_code = 3
+
+
+class ArchiveError(TenancyError):
+    """An exported tenant cannot be read: it is not one, is damaged, or was edited."""
+
+    code = "archive"
+    exit_code = 6
+
+
+class NotPortableError(TenancyError):
+    """A tenant cannot be taken along as it is, or not be made here from what was taken along."""
+
+    code = "not_portable"
+    exit_code = 6
+
+
+class MoveError(TenancyError):
+    """A tenant cannot be moved as asked; the message says where it is, and what to do."""
+
+    code = "move"
+    exit_code = 6
 
 
 # Migrations and the embedded server

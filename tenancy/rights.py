@@ -4,6 +4,8 @@ A tenant's role reads and writes rows, and no more: with TRIGGER or CREATE it co
 that the migrator, who owns the tables, would run.
 """
 
+import logging
+
 import asyncpg
 
 from tenancy import identifiers
@@ -11,6 +13,10 @@ from tenancy.errors import DatabaseSetupError
 from tenancy.identifiers import CATALOG_SCHEMA, quoted
 from tenancy.preflight import CATALOG_TABLES, ROLE_OPTIONS_SINCE
 from tenancy.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_ROLE = "SELECT true FROM pg_roles WHERE rolname = $1"
 
 
 class Rights:
@@ -45,9 +51,7 @@ class Rights:
             f"{defaults} USAGE, SELECT ON SEQUENCES TO {grantee}",
         ]
         if self._settings.isolation.sets_role:
-            there = not new and await self._conn.fetchval(
-                "SELECT true FROM pg_roles WHERE rolname = $1", schema
-            )
+            there = not new and await self._conn.fetchval(_ROLE, schema)
             statements = [*self._role(schema, there=there), *statements]
         await self._conn.execute("; ".join(statements))
 
@@ -59,6 +63,11 @@ class Rights:
             f"TO {grantee}; "
             f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {quoted(schema)} TO {grantee}"
         )
+
+    async def grantee(self, schema: str) -> tuple[str, bool]:
+        """Return the role that has rights on *schema*, and whether it is this login itself."""
+        name = schema if self._settings.isolation.sets_role else self._login
+        return name, name == await self._conn.fetchval("SELECT current_user::text")
 
     async def open_catalog(self) -> None:
         """Let the login of requests read the registry, unless it may."""
@@ -76,6 +85,32 @@ class Rights:
                 f"GRANT USAGE ON SCHEMA {CATALOG_SCHEMA} TO {self._quoted_login}; "
                 f"GRANT SELECT ON {tables} TO {self._quoted_login}"
             )
+
+    async def drop_role(self, role: str) -> bool:
+        """Drop the role of a tenant whose schema is gone, with its rights and memberships.
+
+        In the caller's transaction. It stays where the server needs it for something that is not
+        this database's, and, at level ``schema``, where this login may not drop roles.
+
+        Returns:
+            Whether there is no such role any more.
+        """
+        if not await self._conn.fetchval(_ROLE, role):
+            return True
+        try:
+            async with self._conn.transaction():
+                await self._become(role)  # or its rights could not be taken from it
+                await self._conn.execute(f"DROP OWNED BY {quoted(role)}")
+                await self._conn.execute(f"DROP ROLE {quoted(role)}")
+        except asyncpg.DependentObjectsStillExistError as error:
+            _log.warning("the role %s stays: %s", role, error.args[0])
+            return False
+        except asyncpg.InsufficientPrivilegeError as error:
+            if self._settings.isolation.sets_role:
+                raise
+            _log.warning("the role %s stays: %s", role, error.args[0])
+            return False
+        return True
 
     def lacking(self) -> DatabaseSetupError:
         """Return the error for a login of migrations that may not do all this: what to grant it."""
@@ -98,6 +133,12 @@ class Rights:
             how = " WITH INHERIT FALSE, SET TRUE"
         made = [] if there else [f"CREATE ROLE {quoted(name)} NOLOGIN NOINHERIT"]
         return [*made, f"GRANT {quoted(name)} TO {self._quoted_login}{how}"]
+
+    async def _become(self, role: str) -> None:
+        how = ""
+        if self._conn.get_server_version().major >= ROLE_OPTIONS_SINCE:
+            how = " WITH INHERIT TRUE"
+        await self._conn.execute(f"GRANT {quoted(role)} TO CURRENT_USER{how}")
 
     def _grantee(self, schema: str) -> str:
         if self._settings.isolation.sets_role:

@@ -2,17 +2,44 @@
 
 ALTER TABLE tenancy.tenants
     -- Of one that is being deleted: where `restore` leads back to, and when it may be purged.
-    ADD COLUMN state_before text CHECK (state_before IN ('active', 'read_only', 'suspended')),
+    ADD COLUMN state_before text
+        CHECK (state_before IN ('provisioning', 'active', 'read_only', 'suspended')),
     ADD COLUMN purge_at timestamptz,
+    -- From then on its tables are being dropped, and there is no way back.
+    ADD COLUMN purge_begun_at timestamptz,
     -- Slugs it had. They redirect to the one it has, and never lead to another's data: a tenant
     -- that takes one of them takes it out of here.
     ADD COLUMN former_slugs text[] NOT NULL DEFAULT '{}';
 
-CREATE INDEX tenants_former_slugs ON tenancy.tenants USING gin (former_slugs);
+-- Few tenants have any.
+CREATE INDEX tenants_former_slugs ON tenancy.tenants USING gin (former_slugs)
+    WHERE former_slugs <> '{}';
+
+-- Whoever changes the registry: a slug that is somebody's is nobody's former one. Before the slug is
+-- taken, so that all who want it wait for the same row, and none for each other.
+CREATE FUNCTION tenancy.take_slug() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    NEW.former_slugs := array_remove(NEW.former_slugs, NEW.slug);
+    UPDATE tenancy.tenants SET former_slugs = array_remove(former_slugs, NEW.slug)
+    WHERE former_slugs <> '{}' AND former_slugs @> ARRAY[NEW.slug] AND id <> NEW.id;
+    RETURN NEW;
+END
+$$;
+
+REVOKE ALL ON FUNCTION tenancy.take_slug() FROM PUBLIC;
+
+CREATE TRIGGER take_slug BEFORE INSERT OR UPDATE OF slug ON tenancy.tenants
+    FOR EACH ROW EXECUTE FUNCTION tenancy.take_slug();
 
 ALTER TABLE tenancy.domains
     -- What a DNS TXT record must say before the domain is served; null: an operator vouched for it.
-    ADD COLUMN challenge text;
+    ADD COLUMN challenge text,
+    -- Several may say that a domain is theirs; one has shown it.
+    DROP CONSTRAINT domains_pkey,
+    ADD PRIMARY KEY (name, tenant_id);
+
+CREATE UNIQUE INDEX domains_one_owner ON tenancy.domains (name) WHERE verified_at IS NOT NULL;
 
 -- Who did what to which tenant, when, from where, with what outcome. A row outlives its tenant.
 CREATE TABLE tenancy.audit (

@@ -1,5 +1,6 @@
 """The commands of operators: a module for each group of them."""
 
-from tenancy.commands import ready
+# Each adds its commands to the group of `tenants`.
+from tenancy.commands import domains, life, ready
 
-__all__ = ["ready"]
+__all__ = ["domains", "life", "ready"]

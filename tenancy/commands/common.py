@@ -14,6 +14,25 @@ from tenancy.settings import Settings
 
 Result = TypeVar("Result")
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask to type the slug; for scripts.")
+
+
+def confirmed(slug: str, yes: bool) -> None:  # noqa: FBT001 - what --yes gave
+    """Pass if somebody types *slug*, or has said ``--yes`` beforehand.
+
+    Raises:
+        click.UsageError: something else was typed, or nobody is there to type.
+    """
+    if yes:
+        return
+    try:
+        typed = click.prompt(f"Type {slug} to go on", default="", show_default=False, err=True)
+    except click.Abort as error:
+        raise click.UsageError("nobody answered, nothing was changed: add --yes") from error
+    if typed != slug:
+        raise click.UsageError(f"that is not {slug}: nothing was changed")
+
 
 def as_administrator(operation: Callable[[Administrator], Awaitable[Result]]) -> Result:
     """Run *operation* with an administrator of the configured database; return what it does."""

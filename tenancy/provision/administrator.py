@@ -7,15 +7,19 @@ from tenancy.errors import DatabaseSetupError
 from tenancy.pool.connect import connect
 from tenancy.provision.actor import Actor
 from tenancy.provision.creating import Creating
+from tenancy.provision.domains import Domains
 from tenancy.provision.granting import Granting
 from tenancy.provision.hooks import Hooks
+from tenancy.provision.names import Names
+from tenancy.provision.removal import Removing
+from tenancy.provision.states import States
 from tenancy.settings import Settings
 
 # Its name, and the server's birthday: alike only if both connections are in the same one.
 _WHICH_DATABASE = "SELECT pg_catalog.concat(current_database(), ' ', pg_postmaster_start_time())"
 
 
-class Administrator(Creating, Granting):
+class Administrator(Creating, Domains, Granting, Names, Removing, States):
     """Operations on tenants, over one connection; not for two tasks at once."""
 
 

@@ -10,14 +10,13 @@ from tenancy import identifiers, migrate
 from tenancy.errors import (
     DomainTakenError,
     IdempotencyKeyUsedError,
-    InvalidDomainError,
     SchemaNameTakenError,
     SlugTakenError,
     UnknownTenantError,
 )
 from tenancy.identifiers import quoted
 from tenancy.migrate import Files
-from tenancy.provision import audit, idempotency, profiles
+from tenancy.provision import audit, hostnames, idempotency, profiles
 from tenancy.provision.audit import Outcome
 from tenancy.provision.hooks import Event, Step
 from tenancy.provision.idempotency import Request
@@ -136,7 +135,7 @@ class Creating(Readying):
         Raises:
             InvalidDomainError: one cannot be a tenant's.
         """
-        return tuple(dict.fromkeys(map(self._custom_domain, names)))
+        return tuple(dict.fromkeys(hostnames.custom(name, self.settings) for name in names))
 
     async def _create(
         self, event: Event, domains: Sequence[str], files: Files, after: AsyncExitStack
@@ -181,12 +180,3 @@ class Creating(Readying):
         if slug is None:
             raise UnknownTenantError("the tenant that was made under this key has just gone")
         return await profiles.find(self._conn, slug)
-
-    def _custom_domain(self, text: str) -> str:
-        name = identifiers.domain(text)
-        for base in self.settings.base_domains:
-            if name == base or name.endswith(f".{base}"):
-                raise InvalidDomainError(
-                    f"{name!r} is at or below the base domain {base}, where slugs decide"
-                )
-        return name

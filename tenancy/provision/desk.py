@@ -77,24 +77,36 @@ class Desk:
             DatabaseSetupError: the login lacks a right; says which to grant.
         """
         event = Event(step, slug, self.actor, self._conn, None, dict(detail or {}), reason)
+        async with self.noting(event), self._conn.transaction():
+            await self.hooks.run(Moment.BEFORE, event)
+            yield event
+            if event.unchanged:
+                event.detail["unchanged"] = True
+            else:
+                await self.hooks.run(Moment.AFTER, event)
+            await audit.record(self._conn, event, Outcome.DONE)
+        await self.committed(event)
+
+    @asynccontextmanager
+    async def noting(self, event: Event) -> AsyncIterator[None]:
+        """Let the audit know where the block fails; for a step that takes several transactions.
+
+        Raises:
+            DatabaseSetupError: the login lacks a right; says which to grant.
+        """
         try:
-            async with self._conn.transaction():
-                await self.hooks.run(Moment.BEFORE, event)
-                yield event
-                if event.unchanged:
-                    event.detail["unchanged"] = True
-                else:
-                    await self.hooks.run(Moment.AFTER, event)
-                await audit.record(self._conn, event, Outcome.DONE)
+            yield
         except Exception as error:
             await self._failed(event, error)
             if isinstance(error, asyncpg.InsufficientPrivilegeError):
                 raise self.rights.lacking() from error
             raise
+
+    async def committed(self, event: Event) -> None:
+        """Call the hooks that come after the COMMIT of *event*."""
         event.conn = None
-        if event.unchanged:
-            return
-        await self.hooks.run(Moment.COMMITTED, event)
+        if not event.unchanged:
+            await self.hooks.run(Moment.COMMITTED, event)
 
     async def held(self, slug: str) -> Profile:
         """Return the tenant called *slug*, which nobody else changes until the transaction ends.

@@ -178,11 +178,8 @@ class Readying(Building):
             try:
                 async with self._conn.transaction():
                     done += await self._dropped(name)
-            except (
-                asyncpg.LockNotAvailableError,
-                asyncpg.DependentObjectsStillExistError,
-            ) as error:
-                _log.warning("%s stays for now: %s", name, type(error).__name__)
+            except asyncpg.LockNotAvailableError:
+                _log.warning("%s stays for now: somebody uses it", name)
         return done
 
     async def _dropped(self, name: str) -> bool:
@@ -195,7 +192,7 @@ class Readying(Building):
         oid = await conn.fetchval("SELECT oid FROM pg_namespace WHERE nspname = $1", name)
         await conn.execute(f"DROP SCHEMA IF EXISTS {quoted(name)} CASCADE")
         if own_role:
-            await conn.execute(f"DROP ROLE IF EXISTS {quoted(name)}")
+            await self.rights.drop_role(name)
         if oid is not None:
             await mends.forget(conn, [oid])
         await conn.execute(_FORGET, name)

@@ -1,5 +1,6 @@
 """What was there before becomes a tenant: a schema of this database, or another database's."""
 
+import re
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -205,6 +206,49 @@ async def test_a_schema_is_proved_too(odd: Fleet) -> None:
     assert await odd.fetch(LEFT) == [(0,)]
     result = await odd.asked(*arguments, "--unproven", "--json")
     assert (result.code, '"version": "0003"' in result.out) == (0, True)
+
+
+@pytest.mark.parametrize("how", [(), ("--unproven",)])
+async def test_what_other_tools_left_is_named_with_what_is_to_be_done(
+    fleet: Fleet, how: tuple[str, ...]
+) -> None:
+    fleet.write("tenant/0002_own.sql", "CREATE TABLE schema_version (release text);")
+    await fleet.execute(
+        f"CREATE SCHEMA customer; SET search_path = customer; {NOTES}"
+        "CREATE TABLE schema_version (release text); CREATE TABLE scratch (id serial);"
+        'CREATE TABLE atlas_schema_revisions (id int); CREATE TABLE "SequelizeMeta" (name text);'
+    )
+    await fleet.add("globex")
+    (await fleet.up()).raise_for_failures()
+    words = ("adopt", "--schema", "customer", "--slug", "acme", "--at", "2", "--without", "scratch")
+    done = await fleet.asked(*words, *how)
+    first, told = done.out.splitlines()
+    assert first.startswith("acme is a tenant: schema t_")
+    assert "made by no file: SequelizeMeta, atlas_schema_revisions, scratch; `verify`" in told
+    assert (await fleet.asked("verify")).code == 3
+    drop = re.search("DROP TABLE [^;]*", told)
+    assert drop is not None
+    await fleet.execute(drop[0])
+    assert (await fleet.asked("verify")).code == 0
+
+
+async def test_rows_of_a_table_that_the_files_make_are_brought_whatever_it_is_called(
+    fleet: Fleet, old: Database
+) -> None:
+    fleet.write("tenant/0002_own.sql", "CREATE TABLE schema_migrations (version text PRIMARY KEY);")
+    (await fleet.up()).raise_for_failures()
+    async with superuser(old.superuser_url) as conn:
+        await conn.execute(
+            f"CREATE SCHEMA own; SET search_path = own; {NOTES}"
+            "CREATE TABLE alembic_version (version_num text);"
+            "CREATE TABLE schema_migrations (version text PRIMARY KEY);"
+            "INSERT INTO schema_migrations VALUES ('2.1')"
+        )
+    words = (*FROM_OLD[:-1], "2", "--from-schema", "own")
+    done = await fleet.asked(*words, OLD_URL=old.superuser_url)
+    assert (done.code, len(done.out.splitlines())) == (0, 1), done.err
+    schema = done.out.split()[5].rstrip(",")
+    assert await fleet.fetch(f"SELECT version FROM {schema}.schema_migrations") == [("2.1",)]
 
 
 async def test_a_name_of_ours_is_kept_and_another_is_not_where_a_function_knows_it(

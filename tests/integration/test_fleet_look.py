@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import asyncpg
 import pytest
@@ -210,6 +211,18 @@ async def test_a_failing_catalog_stage_ends_before_there_is_a_run(older: Fleet) 
 
 
 # Locks
+
+
+async def test_who_finds_the_lock_taken_is_told_what_ends_its_holder(fleet: Fleet) -> None:
+    async with Session(fleet.settings) as orphan:
+        held = await orphan.connection()
+        await lock.take_run(held)
+        told = await fleet.asked("repair", "--restored")
+        assert told.code == 75
+        end = re.search(r"`python -m tenancy\.migrate (unlock --terminate [0-9]+)`", told.err)
+        assert end is not None
+        assert (await fleet.asked(*end[1].split(), "--yes")).code == 0
+    assert (await fleet.asked("repair", "--restored")).code == 0
 
 
 async def test_unlock_tells_who_holds_which_lock(fleet: Fleet) -> None:

@@ -150,6 +150,7 @@ async def test_nothing_is_put_right_while_something_is_migrated(changed: Fleet) 
         for arguments in (("repair", "--accept-checksum", "--yes"), ("baseline", "0001", "--all")):
             done = await changed.asked(*arguments)
             assert done.code == 75
+            assert "or end that session yourself: it is no migrator's" in done.err
 
 
 @pytest.mark.parametrize(

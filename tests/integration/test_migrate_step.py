@@ -13,11 +13,11 @@ from support.fleets import Fleet
 from support.wire import CUT, CUT_ANSWER, when, wire
 
 from tenancy.migrate import Outcome
-from tenancy.migrate.ledger import checkpoints, fingerprints
+from tenancy.migrate.ledger import checkpoints, fingerprints, stamp
 from tenancy.migrate.ledger.records import Move, SchemaRef
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.report.events import Event, Waiting
-from tenancy.migrate.upgrade import retry, stamp, waiting, whole
+from tenancy.migrate.upgrade import retry, waiting, whole
 from tenancy.migrate.upgrade.runner import Upgrade
 from tenancy.migrate.upgrade.session import Session
 

@@ -337,7 +337,7 @@ async def test_what_a_person_says_is_done_is_not_done_again(schemas: Schemas) ->
     oid = (await fleet.fetch("SELECT oid FROM pg_namespace WHERE nspname = 't_acme'"))[0][0]
     await schemas.begun(SchemaRef(oid, "t_acme"), 3, HALVES)
     await fleet.up()
-    resolve = ("resolve", "acme", "--version", "0001", "--step", "3")
+    resolve = ("resolve", "acme", "--version", "1", "--step", "3")  # leading zeros may be left out
     assert (await fleet.asked(*resolve)).code == 2
     assert (await fleet.asked(*resolve, "--done")).code == 0
     assert (await fleet.up()).exit_code() == 0

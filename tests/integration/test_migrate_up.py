@@ -6,10 +6,11 @@ import shutil
 import pytest
 from support.fleets import Fleet
 
-from tenancy import migrate
+from tenancy import migrate, provision
 from tenancy.errors import (
     MigrationError,
     MigrationFileError,
+    MigrationRefusedError,
     SettingsError,
     UnknownTenantError,
 )
@@ -262,6 +263,25 @@ async def test_a_schema_made_beforehand_by_the_owner_of_the_database_is_used(fre
     assert (await fresh.up()).exit_code() == 0
 
 
+async def test_a_folder_without_files_is_not_taken_for_an_older_build(fleet: Fleet) -> None:
+    await fleet.add("acme", "globex")
+    (await fleet.up()).raise_for_failures()
+    (fleet.sql / "tenant" / "0001_notes.sql").unlink()
+    fleet.write("shared/0001_other.sql", "CREATE TABLE other (id int);")
+    done = await fleet.command("up")
+    words = "tenant/ holds none: is TENANCY_SQL_DIR the folder of this database? (schemas: 2)"
+    assert (done.code, words in done.err) == (6, True)
+    assert "shared.other" not in await fleet.tables("shared")
+    assert (await fleet.asked("plan", "--check")).code == 6
+    (fleet.sql / "shared" / "0001_other.sql").unlink()
+    async with provision.administrator(fleet.settings) as admin:
+        with pytest.raises(MigrationRefusedError, match="tenant/ holds no file"):
+            await admin.create("initech")
+    await fleet.execute("DROP SCHEMA t_acme CASCADE; DROP SCHEMA t_globex CASCADE")
+    async with provision.administrator(fleet.settings) as admin:
+        await admin.create("initech")
+
+
 async def test_a_newer_build_leaves_this_one_content(fleet: Fleet) -> None:
     fleet.write("tenant/0002_more.sql", "CREATE TABLE more (id int);")
     await fleet.add("acme")
@@ -341,11 +361,20 @@ async def test_a_schema_out_of_a_dump_is_not_migrated_from_the_start(fleet: Flee
         "ALTER TABLE old.notes SET SCHEMA t_acme; DROP SCHEMA old; "
         f"COMMENT ON SCHEMA t_acme IS '{stamp}'"
     )
+    words = "was it restored from a dump? Then say `baseline 0002`"
     report = await fleet.up()
     assert report.exit_code() == 6
     (result,) = report.results
-    assert "was it restored from a dump? Then say `baseline 0002`" in result.reason
+    assert words in result.reason
+    for command, code in {"plan": 6, "status": 0, "rehearse": 6}.items():
+        done = await fleet.asked(command)
+        told = done.err if command == "rehearse" else done.out
+        assert (done.code, words in told, "pending" in told) == (code, True, False), told
     assert await fleet.fetch("SELECT count(*) FROM t_acme.notes") == [(1,)]
+    fleet.write("tenant/0003_next.sql", "ALTER TABLE notes ADD m int;")
+    done = await fleet.asked("rehearse")  # of one that can be
+    assert (done.code, "globex (t_globex)" in done.out) == (0, True)
+    assert (await fleet.asked("rehearse", "--tenant", "acme")).code == 6
     assert (await fleet.asked("baseline", "0002", "--tenant", "acme")).code == 0
     assert (await fleet.up()).exit_code() == 0
 

@@ -15,7 +15,7 @@ from tenancy.migrate.files.model import Files, Migration, Stage, Written
 from tenancy.migrate.files.parts import Part
 from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
-from tenancy.migrate.fleet import phases, waves
+from tenancy.migrate.fleet import outline, phases, waves
 from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.fleet.options import InvalidOptionsError, Options
 from tenancy.migrate.fleet.policy import ALIKE, StopRule
@@ -123,6 +123,16 @@ chains = st.lists(st.booleans(), min_size=1, max_size=12).map(
 )
 
 
+def test_many_phases_are_few_words_and_whole_for_programs() -> None:
+    chain = [_file(number, transactional=number % 2 > 0) for number in range(1, 10)]
+    made = outline.Outline(0, (3,), phases.split([chain]))
+    (line,) = outline.lines(made, Options())
+    assert line.endswith("; 0005, 4 schemas at a time; and 4 more")
+    parts = outline.as_json(made, Options())["parts"]
+    assert isinstance(parts, list)
+    assert len(parts) == 9
+
+
 @given(chains, st.data())
 def test_phases_are_all_pending_files_in_order_and_change_kind_each_time(
     chain: tuple[Migration, ...], data: st.DataObject
@@ -208,18 +218,21 @@ def test_the_canary_may_not_fail_and_doubt_stops_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"parallel": 0}, "parallel is 0"),
-        ({"parallel_concurrent": 65}, "parallel_concurrent is 65"),
+        ({"parallel": 0}, "parallel: 0 is not in the range"),
+        ({"parallel_concurrent": 65}, "parallel_concurrent: 65 is not"),
         ({"canary": ""}, "names nobody"),
         ({"canary": "7.5"}, "canary: '7.5' is neither"),
-        ({"wave_size": "0"}, "wave_size is 0"),
+        ({"wave_size": "0"}, "wave_size: 0 is no size"),
         ({"max_failures": "a"}, "max_failures: 'a' is neither"),
-        ({"soak_seconds": -1}, "soak_seconds is -1"),
-        ({"grace_seconds": float("nan")}, "grace_seconds is nan"),
-        ({"states": ["gone"]}, "gone is no state of a tenant: they are provisioning, active"),
-        ({"tenants": "acme"}, "tenants is one string"),
-        ({"strict_shape": True, "fingerprints": False}, "strict_shape needs fingerprints"),
-        ({"tenants": ["acme"], "exclude": ["acme"]}, "acme is both chosen and excluded"),
+        ({"soak_seconds": -1}, "soak_seconds: -1 is no time"),
+        ({"grace_seconds": float("nan")}, "grace_seconds: nan is no time"),
+        (
+            {"states": ["gone"]},
+            "states: gone is no state of a tenant: they are provisioning, active",
+        ),
+        ({"tenants": "acme"}, "tenants: 'acme' is one string"),
+        ({"strict_shape": True, "fingerprints": False}, "strict_shape and fingerprints: "),
+        ({"tenants": ["acme"], "exclude": ["acme"]}, "tenants and exclude: acme is both"),
     ],
 )
 def test_an_option_that_cannot_be_followed_is_refused_where_it_is_given(
@@ -275,10 +288,11 @@ def test_options_of_a_newer_build_are_not_guessed_at() -> None:
 def test_versions_are_written_as_the_files_write_them(tmp_path: Path) -> None:
     (tmp_path / "0007_a.sql").write_text("SELECT 1")
     files = folder.load(tmp_path, Stage.TENANT)
-    options = Options(target="7", behind="7")
+    options = Options(target="7", behind="7", at="00007")
     every = _files(files)
     assert options.until_in(every) == "0007"
-    assert options.selection_in(every).behind == "0007"
+    chosen = options.selection_in(every)
+    assert (chosen.behind, chosen.at) == ("0007", "0007")
     assert Options().until_in(every) is None
 
 

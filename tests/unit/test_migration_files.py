@@ -4,12 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from tenancy.errors import MigrationFileError, SettingsError, UnknownVersionError
 from tenancy.migrate.files import folder as folders
 from tenancy.migrate.files import model
 from tenancy.migrate.files.model import Files, Migration, Stage, target
+from tenancy.migrate.files.versions import spelled
 from tenancy.migrate.ledger.records import Baseline, History
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Verdict
@@ -287,6 +290,14 @@ def test_files_until_a_version_end_with_it(folder: Path) -> None:
     for version in ("0002", "2"):
         assert [m.version for m in files.until(version).tenant] == ["0001", "0002"]
     assert files.until("0010") == files
+
+
+@given(st.integers(0, 9999), st.integers(1, 4), st.integers(0, 9))
+def test_leading_zeros_of_a_version_are_no_matter(number: int, width: int, zeros: int) -> None:
+    known = [f"{number:0{width}}"]
+    assert spelled(f"{'0' * zeros}{number}", known) == known[0]
+    assert spelled(f"{number + 1}", known) not in known
+    assert spelled(f"{number}", ()) == f"{number}"
 
 
 def test_files_until_an_unknown_version_are_refused_with_the_nearest_ones(folder: Path) -> None:

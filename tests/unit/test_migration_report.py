@@ -11,7 +11,8 @@ from tenancy.errors import MigrationError
 from tenancy.exits import Exit
 from tenancy.migrate.files import folder
 from tenancy.migrate.files.model import Stage
-from tenancy.migrate.ledger.records import Failure, Standing
+from tenancy.migrate.ledger.records import Failure, History, Standing
+from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.plan.steps import Step, Survey
 from tenancy.migrate.report import objects, output
@@ -187,6 +188,21 @@ def test_a_plan_in_words(step: Step) -> None:
     assert list(output.plan_lines(_survey(empty=True))) == ["nothing applied yet"]
 
 
+def test_long_lists_are_short_for_people_and_whole_for_programs(step: Step, tmp_path: Path) -> None:
+    for number in range(3, 10):
+        (tmp_path / f"{number}_a.sql").write_text("SELECT 1")
+    files = folder.load(tmp_path, Stage.TENANT)
+    behind = Step(step.standing, Position(Verdict.BEHIND, files[1:]))
+    (line,) = output.plan_lines(_survey(behind))
+    assert line == "a (t_a): to apply 8 files, tenant/2_b.sql to tenant/9_a.sql"
+    assert objects.step_object(behind)["pending"] == [str(number) for number in range(2, 10)]
+    history = History({one.version: "other" for one in files})
+    changed = Step(step.standing, chain.difference(files, "x", history))
+    (line,) = output.plan_lines(_survey(changed))
+    assert "tenant/5_a.sql and 4 more: changed" in line
+    assert objects.step_object(changed)["changed"] == tuple(one.label for one in files)
+
+
 def test_a_status_in_words(step: Step) -> None:
     since = "at 1 since 2025-01-02 12:00:00 UTC"
     count = "tenant 1: 2 schemas"
@@ -207,6 +223,7 @@ def test_a_status_in_words(step: Step) -> None:
 def test_a_survey_as_json(step: Step) -> None:
     found = json.loads(json.dumps(objects.step_object(step)))
     assert (found["tenant"], found["version"], found["pending"]) == ("a", "1", ["2"])
+    assert found["changed"] == []
     assert (found["verdict"], found["since"]) == ("behind", "2025-01-02T12:00:00+00:00")
     assert json.loads(json.dumps(objects.survey_object(_survey(step)))) == {
         "event": "summary",

@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from tenancy import adoption
-from tenancy.adoption import Wish
+from tenancy.adoption import Adopted, Wish
 from tenancy.exits import exit_codes
 from tenancy.migrate.commands.common import answer, cancelled_by, debug_option
-from tenancy.provision import Profile
 from tenancy.settings import Settings
 
 
@@ -79,7 +78,7 @@ def adopt(  # noqa: PLR0913, PLR0917 - one argument per option
     wish = Wish(slug, at, domains, frozenset(without), unproven)
     signals: list[int] = []
 
-    async def become(settings: Settings) -> Profile:
+    async def become(settings: Settings) -> Adopted:
         with cancelled_by(signals):
             if schema is not None:
                 return await adoption.adopt(settings, schema, wish)
@@ -87,12 +86,14 @@ def adopt(  # noqa: PLR0913, PLR0917 - one argument per option
             return await adoption.move(settings, dsn, where, from_schema, wish)
 
     with exit_codes(signals, debug=debug):
-        profile = answer(become)
+        adopted = answer(become)
+        tenant = adopted.profile.tenant
         if as_json:
-            click.echo(json.dumps(profile.as_json()))
+            click.echo(json.dumps({**adopted.profile.as_json(), "left": adopted.left}))
             return
-        tenant = profile.tenant
         click.echo(f"{tenant.slug} is a tenant: schema {tenant.schema}, version {tenant.version}")
+        if adopted.advice:
+            click.echo(adopted.advice)
 
 
 def _address(variable: str | None, file: Path | None) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The options with which tenants are chosen and a run is led, as the commands take them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ from tenancy.migrate.fleet.options import (
     MOST_PARALLEL,
     PARALLEL,
     PARALLEL_CONCURRENT,
+    InvalidOptionsError,
     Options,
 )
 
@@ -118,7 +119,7 @@ def options(given: dict[str, Any]) -> Options:
     """Return what the command line says, as the library takes it.
 
     Raises:
-        InvalidOptionsError: a value cannot be used.
+        click.BadParameter: a value cannot be used; calls the options what the command does.
     """
     where = [word.partition("=") for word in given.pop("where", ())]
     for key, equals, _ in where:
@@ -126,4 +127,14 @@ def options(given: dict[str, Any]) -> Options:
             raise click.BadParameter("write KEY=VALUE", param_hint="'--where'")
     states = tuple(state.strip() for some in given.pop("states", ()) for state in some.split(","))
     named = {name: value for name, value in given.items() if value is not None}
-    return Options(where={key: value for key, _, value in where}, states=states, **named)
+    try:
+        return Options(where={key: value for key, _, value in where}, states=states, **named)
+    except InvalidOptionsError as error:
+        raise click.BadParameter(error.words, param_hint=_called(error.options)) from error
+
+
+def _called(fields: Sequence[str]) -> list[str]:
+    """Return what the command under way calls these *fields* of `Options`."""
+    context = click.get_current_context()
+    params = {param.name: param for param in context.command.params}
+    return [params[name].opts[0] for name in fields]

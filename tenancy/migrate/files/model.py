@@ -16,6 +16,7 @@ from tenancy.migrate.files.directives import Directives
 from tenancy.migrate.files.parts import Part
 from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
+from tenancy.migrate.files.versions import spelled
 
 
 class Stage(StrEnum):
@@ -190,7 +191,7 @@ class Files(NamedTuple):
             UnknownVersionError: no file of the tenant stage has this version.
         """
         known = [migration.version for migration in self.tenant]
-        wanted = version.zfill(len(known[0])) if known else version
+        wanted = spelled(version, known)
         if wanted not in known:
             raise UnknownVersionError(
                 f"no tenant file has the version {version!r}{_near(wanted, known)}"

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from tenancy.errors import TenancyError
 from tenancy.migrate.files.model import Files
+from tenancy.migrate.files.versions import spelled
 from tenancy.migrate.fleet import shapes, waves
 from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.ledger.selection import Selection
@@ -20,10 +21,20 @@ _SELECTS = ("tenants", "exclude", "states", "at", "behind", "where")
 
 
 class InvalidOptionsError(TenancyError, ValueError):
-    """An option of a run cannot be followed; names it, and what it may be."""
+    """An option of a run cannot be followed; names it, and what it may be.
+
+    Attributes:
+        words: the message without those names.
+        options: the fields of `Options` that are at fault; a command calls them something else.
+    """
 
     code = "invalid_options"
     exit_code = 2
+
+    def __init__(self, words: str, *options: str) -> None:
+        super().__init__(f"{' and '.join(options)}: {words}" if options else words)
+        self.words = words
+        self.options = options
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +108,10 @@ class Options:
 
     def selection_in(self, files: Files) -> Selection:
         """Return which tenants are meant, with versions as *files* write them."""
-        digits = len(files.tenant[0].version) if files.tenant else 0
+        known = [one.version for one in files.tenant]
         at, behind = (
-            None if version is None else version.zfill(digits) for version in (self.at, self.behind)
+            None if version is None else spelled(version, known)
+            for version in (self.at, self.behind)
         )
         where = tuple(sorted(self.where.items()))
         return Selection(self.tenants, self.exclude, self.states, at, behind, where)
@@ -141,7 +153,7 @@ class Options:
 
 def _words(name: str, value: str | Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
-        raise InvalidOptionsError(f"{name} is one string: give a list, as ({value!r},)")
+        raise InvalidOptionsError(f"{value!r} is one string: give a list, as ({value!r},)", name)
     return tuple(dict.fromkeys(str(word) for word in value))
 
 
@@ -151,7 +163,7 @@ def _amount(name: str, value: str | int | None) -> str | None:
     try:
         Amount.parse(value)
     except ValueError as error:
-        raise InvalidOptionsError(f"{name}: {error}") from None
+        raise InvalidOptionsError(str(error), name) from None
     return str(value).strip()
 
 
@@ -162,7 +174,7 @@ def _canary(value: str | int | Sequence[str] | None) -> str | None:
     if written[:1].isdigit():
         return _amount("canary", written)
     if not waves.slugs(written):
-        raise InvalidOptionsError("canary: names nobody: write 1, 5% or acme,globex; 0 for none")
+        raise InvalidOptionsError("names nobody: write 1, 5% or acme,globex; 0 for none", "canary")
     return written
 
 
@@ -170,25 +182,30 @@ def _check(options: Options) -> None:
     for name in ("parallel", "parallel_concurrent"):
         if not 1 <= getattr(options, name) <= MOST_PARALLEL:
             raise InvalidOptionsError(
-                f"{name} is {getattr(options, name)}: it goes from 1 to {MOST_PARALLEL}"
+                f"{getattr(options, name)} is not in the range from 1 to {MOST_PARALLEL}", name
             )
     for name in ("soak_seconds", "grace_seconds"):
         if not 0 <= getattr(options, name) < float("inf"):
             raise InvalidOptionsError(
-                f"{name} is {getattr(options, name)}: give seconds, 0 or more"
+                f"{getattr(options, name)} is no time: give seconds, 0 or more", name
             )
     wrong = sorted(set(options.states) - set(State))
     if wrong:
         raise InvalidOptionsError(
-            f"{', '.join(wrong)} is no state of a tenant: they are {', '.join(State)}"
+            f"{', '.join(wrong)} is no state of a tenant: they are {', '.join(State)}", "states"
         )
     if options.wave_size is not None and not Amount.parse(options.wave_size).number:
-        raise InvalidOptionsError("wave_size is 0: give a number or a share above that")
+        raise InvalidOptionsError("0 is no size: give a number or a share above that", "wave_size")
     both = sorted(set(options.tenants) & set(options.exclude))
     if options.strict_shape and options.fingerprints is False:
-        raise InvalidOptionsError("strict_shape needs fingerprints: leave one of them out")
+        raise InvalidOptionsError(
+            "shapes are compared by fingerprints, so leave one of the two out",
+            *("strict_shape", "fingerprints"),
+        )
     if both:
-        raise InvalidOptionsError(f"{', '.join(both)} is both chosen and excluded")
+        raise InvalidOptionsError(
+            f"{', '.join(both)} is both chosen and excluded", "tenants", "exclude"
+        )
 
 
 _DEFAULTS = Options()

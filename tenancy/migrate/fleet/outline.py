@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tenancy.migrate.files.model import Stage
+from tenancy.migrate.files.words import SHOWN
 from tenancy.migrate.fleet import phases, waves
 from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.fleet.options import Options
@@ -48,7 +49,10 @@ def lines(made: Outline, options: Options) -> list[str]:
         soak = f", {options.soak_seconds:g} s apart" if options.soak_seconds else ""
         said.append(f"in waves: {', then '.join(parts)}{soak}")
     if len(made.phases) > 1 or any(not phase.transactional for phase in made.phases):
-        said += [f"in parts: {'; '.join(_part(phase, options) for phase in made.phases)}"]
+        parts = [_part(phase, options) for phase in made.phases[:SHOWN]]
+        more = len(made.phases) - len(parts)
+        parts += [f"and {more:,} more"] if more else []
+        said += [f"in parts: {'; '.join(parts)}"]
     return said
 
 

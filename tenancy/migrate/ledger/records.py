@@ -182,6 +182,7 @@ class Standing:
         failure: of the last attempt, where it failed.
         doubt: only of a status.
         backfill: only of a status.
+        comment: on the schema, where the ledger has nothing of it.
     """
 
     stage: Stage
@@ -194,6 +195,7 @@ class Standing:
     failure: Failure | None = None
     doubt: Doubt | None = None
     backfill: Backfill | None = None
+    comment: str = ""
 
     @property
     def named(self) -> str:

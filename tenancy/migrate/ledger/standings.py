@@ -14,7 +14,9 @@ from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 _BEHIND = """
     SELECT w.stage, w.slug, w.schema_name, n.oid AS schema_oid, c.version,
            coalesce(c.digest, '') AS digest, coalesce(c.updated_at, w.created_at) AS since,
-           f.version AS failed_version, f.sqlstate, f.place, f.message, f.failed_at, f.run_id
+           f.version AS failed_version, f.sqlstate, f.place, f.message, f.failed_at, f.run_id,
+           CASE WHEN coalesce(c.digest, '') = ''
+                THEN pg_catalog.obj_description(n.oid, 'pg_namespace') END AS comment
            {columns}
     FROM (
         SELECT s.stage, NULL, s.name, NULL, NULL, NULL
@@ -106,6 +108,17 @@ async def selects(conn: asyncpg.Connection, selection: Selection) -> bool:
     )
 
 
+async def migrated(conn: asyncpg.Connection, stage: Stage) -> bool:
+    """Whether anything was applied to a schema of *stage* that is there."""
+    found = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM tenancy.checkpoints AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.schema_oid "
+        "WHERE c.stage = $1 AND c.digest <> '')",
+        stage,
+    )
+    return bool(found)
+
+
 async def unknown_slugs(conn: asyncpg.Connection, slugs: Sequence[str]) -> list[str]:
     """Return those of *slugs* that no tenant has."""
     rows = await conn.fetch("SELECT slug FROM tenancy.tenants WHERE slug = ANY ($1)", list(slugs))
@@ -149,4 +162,5 @@ def _standing(row: asyncpg.Record, *, details: bool) -> Standing:
         failure,
         doubt,
         backfill,
+        row["comment"] or "",
     )

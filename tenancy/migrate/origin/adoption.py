@@ -5,8 +5,8 @@ import asyncpg
 from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.model import Migration, target
 from tenancy.migrate.ledger.records import Baseline, SchemaRef
-from tenancy.migrate.origin import alike
-from tenancy.migrate.origin.inherited import LEDGERS, MOST
+from tenancy.migrate.origin import alike, bookkeeping
+from tenancy.migrate.origin.inherited import MOST
 from tenancy.migrate.upgrade import fresh
 
 
@@ -18,7 +18,8 @@ async def prove(
     Raises:
         MigrationRefusedError: names the objects that differ.
     """
-    differing = await alike.differences(conn, found, made, without=without | LEDGERS, rights=False)
+    without |= await bookkeeping.passed_over(conn, made)
+    differing = await alike.differences(conn, found, made, without=without, rights=False)
     if differing:
         more = f"; and {len(differing) - MOST} more" if len(differing) > MOST else ""
         raise MigrationRefusedError(

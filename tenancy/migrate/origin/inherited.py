@@ -10,14 +10,6 @@ from tenancy.migrate.ledger.records import SchemaRef
 
 MOST = 20  # named in one message
 
-# Where other tools keep which files they have applied: none of the tenant's own tables.
-_LEDGERS = """
-    schema_migrations ar_internal_metadata goose_db_version gorp_migrations schema_version
-    schema_lock flyway_schema_history databasechangelog databasechangeloglock alembic_version
-    django_migrations knex_migrations knex_migrations_lock _prisma_migrations migrations_lock
-"""
-LEDGERS = frozenset(_LEDGERS.split())
-
 _FOUND = """
     SELECT n.oid, n.nspname::text AS name, pg_catalog.quote_ident(n.nspname) AS quoted,
            t.slug IS NOT NULL AS taken

@@ -9,6 +9,7 @@ from tenancy.errors import MigrationRefusedError
 from tenancy.identifiers import quoted
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.migrate.origin.bookkeeping import LEDGERS
 from tenancy.migrate.origin.source import SEQUENCES, TABLES, Pipe, Source, SourceTable
 from tenancy.migrate.shape import dump
 from tenancy.migrate.shape.libpq import Section, dumped
@@ -85,7 +86,8 @@ def _matched(
     ours: dict[str, SourceTable], theirs: dict[str, SourceTable], without: frozenset[str]
 ) -> list[tuple[SourceTable, list[str]]]:
     """Return which columns of which tables are brought: all of the source, or it is refused."""
-    brought = {name: table for name, table in theirs.items() if name not in without}
+    passed = without | (LEDGERS - ours.keys())
+    brought = {name: table for name, table in theirs.items() if name not in passed}
     homeless = [name for name in brought if name not in ours] + [
         f"{name}.{column}"
         for name, table in brought.items()

@@ -11,7 +11,7 @@ import asyncpg
 from tenancy.errors import DatabaseSetupError, MigrationRefusedError
 from tenancy.faults import connecting
 from tenancy.identifiers import quoted_login
-from tenancy.migrate.origin.inherited import LEDGERS, MOST
+from tenancy.migrate.origin.inherited import MOST
 from tenancy.migrate.shape import dump
 from tenancy.migrate.shape.libpq import Section, dumped
 
@@ -217,5 +217,5 @@ async def _source(conn: asyncpg.Connection, dsn: str, where: str, schema: str) -
             row["name"]: row["quoted"],
             **({row["of"]: row["quoted"]} if row["of"] else {}),
         }
-    named = {table.name: table for table in tables if table.name not in LEDGERS}
+    named = {table.name: table for table in tables}
     return Source(conn, dsn, where, schema, quoted, named, sequences)

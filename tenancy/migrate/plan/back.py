@@ -2,6 +2,7 @@
 
 from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.model import Migration
+from tenancy.migrate.files.versions import spelled
 from tenancy.migrate.ledger.records import History
 
 NOTHING = "0"
@@ -16,8 +17,8 @@ def target(migrations: tuple[Migration, ...], version: str) -> str:
     if not version.strip("0"):
         return ""
     known = {migration.version for migration in migrations}
-    found = next((one for one in known if one.lstrip("0") == version.lstrip("0")), None)
-    if found is None:
+    found = spelled(version, known)
+    if found not in known:
         raise MigrationRefusedError(
             f"no tenant file has the version {version!r}: name the last one that is to stay, "
             f"or {NOTHING} to take back all"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tenancy.migrate.files.model import Migration, chained, target
+from tenancy.migrate.files.words import some
 from tenancy.migrate.ledger.records import Baseline, History
 from tenancy.migrate.ledger.reversals import UNFINISHED
 
@@ -33,11 +34,14 @@ class Position:
     Attributes:
         pending: what is to be applied to it, in order.
         reason: says why the verdict is neither current nor behind.
+        changed: labels of the files that were changed after they were applied; the reason may name
+            but some.
     """
 
     verdict: Verdict
     pending: tuple[Migration, ...] = ()
     reason: str = ""
+    changed: tuple[str, ...] = ()
 
 
 def position(migrations: tuple[Migration, ...], digest: str) -> Position | None:
@@ -52,8 +56,14 @@ def position(migrations: tuple[Migration, ...], digest: str) -> Position | None:
 
 def difference(migrations: tuple[Migration, ...], digest: str, history: History) -> Position:
     """Return how a schema with *digest* and *history*, which is off the chain, differs from it."""
+    if changed := _changed(migrations, history):
+        reason = (
+            f"{some(changed)}: changed after it was applied; restore it, or see "
+            "`repair --accept-checksum`"
+        )
+        return Position(Verdict.CHANGED, reason=reason, changed=changed)
     for verdict, look in (
-        (Verdict.CHANGED, _changed),
+        (Verdict.CHANGED, _changed_below),
         (Verdict.OUT_OF_ORDER, _of_other_files),
         (Verdict.OUT_OF_ORDER, _out_of_order),
     ):
@@ -66,8 +76,36 @@ def difference(migrations: tuple[Migration, ...], digest: str, history: History)
         return Position(Verdict.BEHIND, pending)
     if migrations and history.newest == migrations[-1].version:
         return Position(Verdict.CURRENT)  # by a baseline which some files came below
-    reason = f"stands at {history.newest}, which this build does not have: a newer one was here"
+    last = f"end at {migrations[-1].version}" if migrations else "are none"
+    reason = (
+        f"stands at {history.newest}, and this build's files {last}: a newer one was here, or "
+        "TENANCY_SQL_DIR is the folder of another database"
+    )
     return Position(Verdict.AHEAD, reason=reason)
+
+
+def restored(version: str) -> Position:
+    """Return where a schema stands that says *version* itself, and is none that the ledger knows.
+
+    Its files would all be applied a second time.
+    """
+    reason = (
+        f"its comment says it stands at {version}, and the ledger has nothing of it: was it "
+        f"restored from a dump? Then say `baseline {version}` for it"
+    )
+    return Position(Verdict.DAMAGED, reason=reason)
+
+
+def emptied() -> Position:
+    """Return where a tenant's schema stands that has files, when the folder has none at all.
+
+    That is no older build's, but a folder that is not the right one.
+    """
+    reason = (
+        "the ledger has files of it, and tenant/ holds none: is TENANCY_SQL_DIR the folder of this "
+        "database?"
+    )
+    return Position(Verdict.CHANGED, reason=reason)
 
 
 def _damaged(digest: str, history: History) -> str:
@@ -131,17 +169,15 @@ def _lacking(migrations: tuple[Migration, ...], history: History) -> tuple[Migra
     )
 
 
-def _changed(migrations: tuple[Migration, ...], history: History) -> str:
-    changed = [
+def _changed(migrations: tuple[Migration, ...], history: History) -> tuple[str, ...]:
+    return tuple(
         migration.label
         for migration in migrations
         if history.applied.get(migration.version, migration.checksum) != migration.checksum
-    ]
-    if changed:
-        return (
-            f"{', '.join(changed)}: changed after it was applied; restore it, or see "
-            "`repair --accept-checksum`"
-        )
+    )
+
+
+def _changed_below(migrations: tuple[Migration, ...], history: History) -> str:
     base = history.baseline
     if base and added(migrations, base, frozenset(history.applied)) is None:
         return f"the files up to {base.version}: changed after its baseline was set; restore them"

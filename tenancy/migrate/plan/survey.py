@@ -9,7 +9,7 @@ import asyncpg
 from tenancy.errors import MigrationFileError, MigrationRefusedError, UnknownTenantError
 from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate.files.model import Files, Migration, Stage, target
-from tenancy.migrate.ledger import baselines, checkpoints, standings
+from tenancy.migrate.ledger import baselines, checkpoints, stamp, standings
 from tenancy.migrate.ledger.records import Baseline, Standing
 from tenancy.migrate.ledger.selection import EVERYTHING, Selection
 from tenancy.migrate.plan import chain
@@ -142,10 +142,13 @@ def _done(files: Files, until: str | None) -> Mapping[Stage, Sequence[str]]:
 async def _steps(
     conn: asyncpg.Connection, files: Files, found: Sequence[Standing], until: str | None
 ) -> list[Step]:
-    # One digest is one history, whoever has it; but a baseline of the same files is another.
-    positions: dict[tuple[Stage, str, Baseline | None], Position] = {}
+    # One digest is one history, whoever has it; but a baseline of the same files is another, and
+    # so is one that only the schema itself tells of.
+    positions: dict[tuple[Stage, str, Baseline | None, object], Position] = {}
     bases = await _bases(conn, files, found)
-    keys = [(one.stage, one.digest, bases.get(one.oid or 0)) for one in found]
+    keys = [
+        (one.stage, one.digest, bases.get(one.oid or 0), stamp.read(one.comment)) for one in found
+    ]
     for standing, key in zip(found, keys, strict=True):
         if key not in positions:
             position = await _position(conn, files.of(standing.stage), standing)
@@ -201,6 +204,10 @@ def _cut(position: Position, until: str | None) -> Position:
 async def _position(
     conn: asyncpg.Connection, migrations: tuple[Migration, ...], standing: Standing
 ) -> Position:
+    if said := stamp.read(standing.comment):
+        return chain.restored(said[0])
+    if standing.stage is Stage.TENANT and standing.digest and not migrations:
+        return chain.emptied()
     found = chain.position(migrations, standing.digest)
     if found is None and standing.oid is not None:
         history = await checkpoints.history(conn, standing.oid)

@@ -59,7 +59,7 @@ async def rehearse(
         selection = Selection(tenants=tuple(tenants))
         found = await survey(conn, files, settings.shared_schema, selection)
         await refuse_unknown(conn, selection, empty=found.empty)
-        _refuse(found, how)
+        _refuse(found, how, named=bool(tenants))
         chosen = await _chosen(conn, found, tenants, sample)
         rehearsals = []
         for behind in chosen:
@@ -69,12 +69,15 @@ async def rehearse(
         return tuple(rehearsals)
 
 
-def _refuse(found: Survey, how: How) -> None:
-    if found.refused:
-        raise MigrationRefusedError(
-            f"{found.refused[0].position.reason}: `plan` says more; put it right first"
-        )
+def _refuse(found: Survey, how: How, *, named: bool) -> None:
     late = {step.standing.stage for step in found.of(Verdict.BEHIND)}
+    for step in found.refused:
+        # What is wrong with one tenant alone is no reason not to try another one.
+        if named or Stage.TENANT not in late or step.position.verdict is not Verdict.DAMAGED:
+            raise MigrationRefusedError(
+                f"{step.standing.named}: {step.position.reason}; `plan` says more, and it has to "
+                "be put right first"
+            )
     if found.empty or Stage.CATALOG in late:
         raise MigrationRefusedError("the catalog is behind: run `python -m tenancy.migrate up`")
     if Stage.SHARED in late and how is How.CLONE:

@@ -96,6 +96,7 @@ def step_object(step: Step) -> Object:
         "verdict": position.verdict,
         "pending": [migration.version for migration in position.pending],
         "reason": position.reason or None,
+        "changed": position.changed,
         "failure": _failure_object(standing.failure),
         "doubt": doubt and {"version": doubt.version, "step": doubt.step},
         "backfill": backfill

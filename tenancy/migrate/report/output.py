@@ -1,14 +1,14 @@
 """Reports and surveys in words for people; pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from tenancy.migrate.files.words import some, span
 from tenancy.migrate.ledger.runs import Run
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Step, Survey
 from tenancy.migrate.report.outcomes import Report, summary
 
-SHOWN = 5  # names in a line
 _TIME = "%Y-%m-%d %H:%M:%S %Z"
 
 
@@ -61,12 +61,6 @@ def grouped(said: Iterable[tuple[str, str]]) -> Iterator[str]:
         names.setdefault(words, []).append(name)
     for words, group in names.items():
         yield f"{some(group)}: {words}"
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first of *names*, and how many more there are."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _standing_lines(found: Survey) -> Iterator[str]:
@@ -122,5 +116,5 @@ def _seconds(start: datetime, end: datetime) -> str:
 
 
 def _fate(step: Step) -> str:
-    pending = ", ".join(migration.source.label for migration in step.position.pending)
+    pending = span([migration.label for migration in step.position.pending])
     return step.position.reason or f"to apply {pending}"

@@ -27,8 +27,14 @@ class Section(StrEnum):
     AFTER = "post-data"
 
 
-async def dumped(
-    dsn: str, schema: str, section: Section, *, major: int, privileges: bool = False
+async def dumped(  # noqa: PLR0913 - what of what, then how, by name
+    dsn: str,
+    schema: str,
+    section: Section,
+    *,
+    major: int,
+    privileges: bool = False,
+    snapshot: str = "",
 ) -> str:
     """Return what pg_dump writes of *schema*.
 
@@ -38,6 +44,7 @@ async def dumped(
         section: which part.
         major: the server's version.
         privileges: with what was granted and revoked.
+        snapshot: of `pg_export_snapshot()`: as seen by that transaction, which is still open.
 
     Raises:
         DatabaseSetupError: no pg_dump fits the server, or it fails; says what it said.
@@ -47,6 +54,7 @@ async def dumped(
         *(str(program("pg_dump", major)), "--no-password", "--no-owner", "--encoding=UTF8"),
         *(f"--schema={_pattern(schema)}", f"--section={section}", f"--dbname={address}"),
         *([] if privileges else ["--no-privileges"]),
+        *([f"--snapshot={snapshot}"] if snapshot else []),
     ]
     process = await asyncio.create_subprocess_exec(
         *command,

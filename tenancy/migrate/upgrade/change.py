@@ -5,10 +5,9 @@ from uuid import UUID
 
 from tenancy.identifiers import literal, quoted
 from tenancy.migrate.files.model import Migration, Stage
-from tenancy.migrate.ledger import checkpoints, reversals
+from tenancy.migrate.ledger import checkpoints, reversals, stamp
 from tenancy.migrate.ledger.records import Facts, Move
 from tenancy.migrate.ledger.steps import Direction
-from tenancy.migrate.upgrade import stamp
 from tenancy.migrate.upgrade.scope import Scope
 from tenancy.migrate.upgrade.way import Way, back
 

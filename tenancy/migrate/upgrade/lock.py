@@ -17,6 +17,7 @@ from tenancy.errors import MigrationError
 from tenancy.migrate.files.model import Stage
 from tenancy.migrate.ledger import checkpoints
 from tenancy.migrate.ledger.records import Facts, SchemaRef
+from tenancy.migrate.upgrade.session import APPLICATION_NAME
 
 CLASS = 7_306_118  # any number of ours: the first half of every lock's key
 KEEP_CLASS = CLASS + 1  # of those that say what becomes of a scratch schema
@@ -121,13 +122,13 @@ async def claim(conn: asyncpg.Connection, oid: int) -> None:
         raise await _locked(conn, oid)
 
 
-async def take(conn: asyncpg.Connection, oid: int) -> None:
+async def take(conn: asyncpg.Connection, oid: int, wait_seconds: float = 0.0) -> None:
     """Take the lock of the schema *oid*, for as long as *conn* lives.
 
     Raises:
-        LockHeldError: somebody else has it.
+        LockHeldError: somebody else had it for so long.
     """
-    if not await _tried(conn, oid):
+    if not await _acquired(lambda: _tried(conn, oid), wait_seconds):
         raise await _locked(conn, oid)
 
 
@@ -135,22 +136,15 @@ async def take_run(conn: asyncpg.Connection) -> None:
     """Take the lock of the whole run, for as long as *conn* lives.
 
     Raises:
-        RunLockHeldError: another run has it; names its process.
+        RunLockHeldError: another run has it; names its process, and what ends it.
     """
     if not await _acquired(lambda: _tried(conn, RUN), RUN_WAIT_SECONDS):
-        raise RunLockHeldError(
-            f"another run holds the lock, {await holder(conn, RUN)}: wait for it, or end it"
-        )
+        raise RunLockHeldError(f"another run holds the lock, {await _told(conn, RUN)}")
 
 
 async def holder(conn: asyncpg.Connection, oid: int) -> str:
     """Return who holds the lock of *oid*, in words."""
-    row = await conn.fetchrow(_HOLDER, CLASS, oid)
-    if row is None:
-        return "somebody who has just let go"
-    since = row["backend_start"]  # hidden from a login that is neither the same nor a monitor
-    words = f"{row['application_name'] or 'a session'} (server process {row['pid']}"
-    return words + (f", connected since {since:%Y-%m-%d %H:%M:%S %Z})" if since else ")")
+    return _named(await conn.fetchrow(_HOLDER, CLASS, oid))
 
 
 async def holder_process(conn: asyncpg.Connection, oid: int) -> int | None:
@@ -166,7 +160,26 @@ async def held_by(conn: asyncpg.Connection, oid: int) -> str | None:
 
 
 async def _locked(conn: asyncpg.Connection, oid: int) -> LockHeldError:
-    return LockHeldError(f"locked by {await holder(conn, oid)}: try again when it is done")
+    return LockHeldError(f"locked by {await _told(conn, oid)}")
+
+
+async def _told(conn: asyncpg.Connection, oid: int) -> str:
+    """Return who holds the lock of *oid*, and what to do about it."""
+    row = await conn.fetchrow(_HOLDER, CLASS, oid)
+    if row is None:
+        return f"{_named(row)}: try again"
+    end = "end that session yourself: it is no migrator's"
+    if row["application_name"] == APPLICATION_NAME:
+        end = f"end it with `python -m tenancy.migrate unlock --terminate {row['pid']}`"
+    return f"{_named(row)}: wait for it, or {end}"
+
+
+def _named(row: asyncpg.Record | None) -> str:
+    if row is None:
+        return "somebody who has just let go"
+    since = row["backend_start"]  # hidden from a login that is neither the same nor a monitor
+    words = f"{row['application_name'] or 'a session'} (server process {row['pid']}"
+    return words + (f", connected since {since:%Y-%m-%d %H:%M:%S %Z})" if since else ")")
 
 
 async def _acquired(tried: Callable[[], Awaitable[bool]], wait_seconds: float) -> bool:

@@ -7,14 +7,14 @@ from uuid import UUID
 import asyncpg
 
 from tenancy.migrate.files.model import Language, Migration, Stage
-from tenancy.migrate.ledger import checkpoints
+from tenancy.migrate.ledger import checkpoints, stamp
 from tenancy.migrate.ledger.checkpoints import AlreadyAppliedError
 from tenancy.migrate.ledger.records import Facts, History, Move, SchemaRef
 from tenancy.migrate.ledger.steps import Direction, Place
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position, Verdict
 from tenancy.migrate.report.events import Event
-from tenancy.migrate.upgrade import lock, script, stamp, whole
+from tenancy.migrate.upgrade import lock, script, whole
 from tenancy.migrate.upgrade.applying import apply, commit, content, filled
 from tenancy.migrate.upgrade.change import Change, readable
 from tenancy.migrate.upgrade.lock import Held
@@ -119,12 +119,7 @@ class Upgrade(Persistent):
         """Return where the schema stands, and its history where that is not the files'."""
         digest, said = facts.digest, stamp.read(facts.comment)
         if said and not digest:
-            # Its files would all be applied a second time.
-            reason = (
-                f"its comment says it stands at {said[0]}, and the ledger has nothing of it: was "
-                f"it restored from a dump? Then say `baseline {said[0]}` for it"
-            )
-            return Position(Verdict.DAMAGED, reason=reason), None
+            return chain.restored(said[0]), None
         found = chain.position(self._migrations, digest)
         if found is not None:
             return found, None

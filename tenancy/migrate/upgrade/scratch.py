@@ -18,7 +18,7 @@ from tenancy.identifiers import CATALOG_SCHEMA, constant, literal, quoted
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import checkpoints, mends
 from tenancy.migrate.ledger.records import SchemaRef
-from tenancy.migrate.upgrade import lock, runner, script
+from tenancy.migrate.upgrade import elsewhere, lock, runner, script
 from tenancy.migrate.upgrade.inside import inside
 from tenancy.migrate.upgrade.lock import LockHeldError
 from tenancy.migrate.upgrade.script import MigrationFailedError
@@ -48,19 +48,6 @@ _KEEPING = "SELECT pg_catalog.pg_advisory_xact_lock($1::int, $2::int)"
 _TENANTS = "SELECT true FROM tenancy.tenants WHERE schema_name = $1"
 _OR_READY = "UNION ALL SELECT true FROM tenancy.ready_schemas WHERE schema_name = $1"
 _NAMED = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1"
-
-# Rows of tables that are not the schema's, changed in this transaction; the ledger's do not count.
-_OUTSIDE = """
-    SELECT min(pg_catalog.format('%I.%I', n.nspname, c.relname))
-    FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-      AND l.mode = 'RowExclusiveLock' AND c.relkind = 'r' AND c.relpersistence <> 't'
-      AND n.nspname NOT IN ($1, $2, 'pg_catalog', 'pg_toast')
-      AND pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid)
-        + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
-        + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) > 0
-"""
 
 
 @asynccontextmanager
@@ -130,7 +117,8 @@ async def replayed(
 async def _refuse_outside(
     conn: asyncpg.Connection, schema: SchemaRef, migration: Migration
 ) -> None:
-    if outside := await conn.fetchval(_OUTSIDE, schema.name, CATALOG_SCHEMA):
+    # The ledger's rows do not count.
+    if outside := await elsewhere.changed(conn, [schema.name, CATALOG_SCHEMA], rows=True):
         raise MigrationRefusedError(
             f"{migration.label}: changes rows of {outside}, which would stay when the schema that "
             "the files are tried in is dropped"

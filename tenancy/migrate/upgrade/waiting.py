@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,15 @@ _BLOCKERS = """
     SELECT b.pid, a.application_name, a.state, a.xact_start, a.backend_type
     FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) AS b (pid)
     LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid LIMIT 3
+"""
+_HOLDERS = """
+    SELECT DISTINCT coalesce(l.pid, 0) AS pid, a.application_name, a.state, a.xact_start,
+           a.backend_type
+    FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.relation = ANY ($1) AND l.granted
+      AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+    ORDER BY a.xact_start LIMIT 3
 """
 
 
@@ -83,6 +92,11 @@ class Watcher:
 async def blockers(conn: asyncpg.Connection, pid: int) -> str:
     """Return who keeps the back end *pid* waiting for a lock, in words; empty: nobody."""
     return " and ".join(_words(row) for row in await conn.fetch(_BLOCKERS, pid))
+
+
+async def holders(conn: asyncpg.Connection, relations: Sequence[int]) -> str:
+    """Return who else holds a lock on one of *relations*, in words; empty: nobody does."""
+    return " and ".join(_words(row) for row in await conn.fetch(_HOLDERS, list(relations)))
 
 
 def _words(row: asyncpg.Record) -> str:

@@ -8,7 +8,7 @@ import asyncpg
 from tenancy.exits import Exit
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Migration
-from tenancy.migrate.ledger import baselines, checkpoints, fingerprints
+from tenancy.migrate.ledger import baselines, checkpoints, fingerprints, stamp
 from tenancy.migrate.ledger.members import Member, members_of
 from tenancy.migrate.ledger.records import Baseline, Move, SchemaRef
 from tenancy.migrate.ledger.selection import Selection
@@ -16,7 +16,7 @@ from tenancy.migrate.plan.survey import refuse_unknown
 from tenancy.migrate.shape.description import Object, describe
 from tenancy.migrate.shape.differences import differences
 from tenancy.migrate.shape.fingerprint import fingerprint
-from tenancy.migrate.upgrade import lock, stamp
+from tenancy.migrate.upgrade import lock
 from tenancy.migrate.upgrade.scratch import replayed
 from tenancy.migrate.upgrade.session import Session
 from tenancy.migrate.upkeep.census import GONE, Census

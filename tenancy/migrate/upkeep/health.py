@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 import asyncpg
 
 from tenancy.migrate.files.model import Stage
-from tenancy.migrate.ledger import checkpoints, cohorts
+from tenancy.migrate.ledger import checkpoints, cohorts, stamp
 from tenancy.migrate.ledger.members import Member
 from tenancy.migrate.ledger.reversals import UNFINISHED
 from tenancy.migrate.shape.flaws import flaws
-from tenancy.migrate.upgrade import stamp
 from tenancy.migrate.upkeep.verdicts import Fault
 
 _MEANT = {"constraint"}  # NOT VALID may be a step on the way

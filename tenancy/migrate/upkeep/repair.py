@@ -9,14 +9,15 @@ import asyncpg
 from tenancy.errors import MigrationRefusedError, UnknownVersionError
 from tenancy.migrate.files.folder import load_all
 from tenancy.migrate.files.model import Files, Stage
-from tenancy.migrate.ledger import checkpoints, identities, mends
+from tenancy.migrate.files.versions import spelled
+from tenancy.migrate.ledger import checkpoints, identities, mends, stamp
 from tenancy.migrate.ledger.cohorts import Cohort, cohorts
 from tenancy.migrate.ledger.members import members_of
 from tenancy.migrate.ledger.mends import Gone
 from tenancy.migrate.ledger.records import Move
 from tenancy.migrate.ledger.selection import Selection
 from tenancy.migrate.plan.survey import refuse_unknown
-from tenancy.migrate.upgrade import lock, stamp
+from tenancy.migrate.upgrade import lock
 from tenancy.migrate.upgrade.session import Session
 from tenancy.migrate.upkeep.mending import Mend, Wanted, mended
 from tenancy.settings import Settings
@@ -150,15 +151,15 @@ async def _mend(conn: asyncpg.Connection, files: Files, cohort: Cohort, wanted: 
 
 def _spelled(files: Files, wanted: Wanted) -> Wanted:
     """Return *wanted* with the versions as the files have them: leading zeros may be left out."""
-    every = {one.version for stage in Stage for one in files.of(stage)}
+    every = [{one.version for one in files.of(stage)} for stage in Stage]
     versions = set[str]()
     for version in wanted.versions:
-        meant = {one for one in every if one.lstrip("0") == version.lstrip("0")}
+        meant = {found for known in every if (found := spelled(version, known)) in known}
         if not meant:
             raise UnknownVersionError(f"no file has the version {version!r}: nothing was accepted")
         versions |= meant
-    width = len(files.tenant[0].version) if files.tenant else 0
-    missing = frozenset(version.zfill(width) for version in wanted.missing)
+    tenants = every[-1]
+    missing = frozenset(spelled(version, tenants) for version in wanted.missing)
     return replace(wanted, versions=frozenset(versions), missing=missing)
 
 

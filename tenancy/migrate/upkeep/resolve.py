@@ -3,6 +3,7 @@
 import asyncpg
 
 from tenancy.errors import MigrationRefusedError, UnknownTenantError
+from tenancy.migrate.files.versions import spelled
 from tenancy.migrate.ledger import checkpoints, runs, steps
 from tenancy.migrate.ledger.members import schema_of
 from tenancy.migrate.ledger.records import SchemaRef
@@ -21,7 +22,7 @@ async def resolve(settings: Settings, tenant: str, *, version: str, step: int, d
     Args:
         settings: where the database is.
         tenant: a slug, or the shared schema's name.
-        version: of the file.
+        version: of the file; leading zeros may be left out.
         step: of its statements, from 1.
         done: it was done; else it is to be run again.
 
@@ -35,6 +36,8 @@ async def resolve(settings: Settings, tenant: str, *, version: str, step: int, d
         conn = await session.connection()
         schema = await _schema(conn, settings, tenant)
         async with lock.held(conn, schema.oid), conn.transaction():
+            doubtful = await steps.doubtful(conn, schema.oid)
+            version = next((one for one in doubtful if spelled(version, [one]) == one), version)
             for direction in Direction:
                 place = Place(schema, version, direction, step)
                 if await steps.resolve(conn, place, is_done=done):

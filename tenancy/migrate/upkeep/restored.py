@@ -7,9 +7,9 @@ import asyncpg
 
 from tenancy.errors import MigrationRefusedError
 from tenancy.migrate.files.model import Stage
-from tenancy.migrate.ledger import checkpoints, identities
+from tenancy.migrate.ledger import checkpoints, identities, stamp
 from tenancy.migrate.ledger.identities import Stranger
-from tenancy.migrate.upgrade import lock, stamp
+from tenancy.migrate.upgrade import lock
 from tenancy.migrate.upgrade.session import Session
 from tenancy.settings import Settings
 

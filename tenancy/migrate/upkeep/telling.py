@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from tenancy.migrate.report.output import grouped, some
+from tenancy.migrate.files.words import some
+from tenancy.migrate.report.output import grouped
 from tenancy.migrate.shape.differences import Difference
 from tenancy.migrate.upkeep.baseline import Baselined
 from tenancy.migrate.upkeep.repair import Repairs

@@ -1,0 +1,102 @@
+"""`python -m tenancy tenants domains`."""
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tenancy.commands.common import as_administrator, json_option, print_one
+from tenancy.commands.tenants import tenants
+from tenancy.provision import Domain
+
+
+@tenants.group()
+def domains() -> None:
+    """Custom domains: whose they are, and which one is primary."""
+
+
+@domains.command(name="list")
+@click.argument("slug")
+@json_option
+def list_(slug: str, *, as_json: bool) -> None:
+    """List the domains of the tenant SLUG, the primary one first.
+
+    Example: python -m tenancy tenants domains list acme
+    """
+    found = as_administrator(lambda admin: admin.domains(slug))
+    if as_json:
+        for domain in found:
+            click.echo(json.dumps(domain.as_json()))
+        return
+    table = Table("domain", "primary", "verified", "TXT record", "its text", box=None)
+    for domain in found:
+        verified = f"{domain.verified_at:%Y-%m-%d}" if domain.verified_at else "no"
+        is_asked = domain.verified_at is None and domain.challenge is not None
+        record = (domain.record_name, domain.challenge) if is_asked else ("-", "-")
+        table.add_row(domain.name, "yes" if domain.is_primary else "-", verified, *record)
+    Console(soft_wrap=True).print(table)
+
+
+@domains.command()
+@click.argument("slug")
+@click.argument("name")
+@click.option("--verified", is_flag=True, help="You vouch that it is theirs: serve it at once.")
+@json_option
+def add(slug: str, name: str, *, verified: bool, as_json: bool) -> None:
+    """Add the domain NAME to the tenant SLUG, and print the TXT record that it has to set.
+
+    Example: python -m tenancy tenants domains add acme notes.acme.example
+    """
+    domain = as_administrator(lambda admin: admin.add_domain(slug, name, verified=verified))
+    if as_json:
+        click.echo(json.dumps(domain.as_json()))
+    else:
+        click.echo(_next(slug, domain))
+
+
+@domains.command()
+@click.argument("slug")
+@click.argument("name")
+@json_option
+def verify(slug: str, name: str, *, as_json: bool) -> None:
+    """Serve the domain NAME of the tenant SLUG if its TXT record is set; exit code 5 if it is not.
+
+    Example: python -m tenancy tenants domains verify acme notes.acme.example
+    """
+    print_one(as_administrator(lambda admin: admin.verify_domain(slug, name)), as_json=as_json)
+
+
+@domains.command()
+@click.argument("slug")
+@click.argument("name")
+@json_option
+def primary(slug: str, name: str, *, as_json: bool) -> None:
+    """Let NAME be the domain by which the tenant SLUG is best reached.
+
+    Example: python -m tenancy tenants domains primary acme notes.acme.example
+    """
+    print_one(as_administrator(lambda admin: admin.make_primary(slug, name)), as_json=as_json)
+
+
+@domains.command()
+@click.argument("slug")
+@click.argument("name")
+@json_option
+def remove(slug: str, name: str, *, as_json: bool) -> None:
+    """Take the domain NAME from the tenant SLUG; requests for it are refused (421).
+
+    Example: python -m tenancy tenants domains remove acme notes.acme.example
+    """
+    print_one(as_administrator(lambda admin: admin.remove_domain(slug, name)), as_json=as_json)
+
+
+def _next(slug: str, domain: Domain) -> str:
+    """Return what is to be done next about *domain*."""
+    if domain.verified_at is not None:
+        return f"{domain.name} is served as {slug}'s."
+    return (
+        "To show that it is theirs, have them set in DNS:\n\n"
+        f'    {domain.record_name}.  TXT  "{domain.challenge}"\n\n'
+        f"Then run: python -m tenancy tenants domains verify {slug} {domain.name}"
+    )

@@ -1,0 +1,83 @@
+"""`python -m tenancy maintain`."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import click
+
+from tenancy import embedded
+from tenancy import settings as settings_module
+from tenancy.exits import Exit, exit_codes
+from tenancy.provision import maintenance
+from tenancy.provision.maintenance import Done
+
+EVERY_SECONDS = 60.0
+
+
+@click.command()
+@click.option(
+    "--every",
+    "every_seconds",
+    type=click.FloatRange(min=0.1),
+    default=EVERY_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="The pause between two rounds.",
+)
+@click.option("--once", is_flag=True, help="One round, as for cron; exit code 3 if a task fails.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per task and round.")
+def maintain(every_seconds: float, *, once: bool, as_json: bool) -> None:
+    """Do what falls due, again and again: purge deleted tenants whose date has come.
+
+    One such process is enough for a deployment; a second one does no harm. SIGTERM or Ctrl-C ends
+    it at once: the next round goes on where it was.
+    Example: python -m tenancy maintain --once
+    """
+    signals: list[int] = []
+    with embedded.configured(settings_module.load()) as configured, exit_codes(signals):
+        rounds = maintenance.once(configured)
+        if not once:
+            rounds = maintenance.forever(configured, every_seconds)
+        try:
+            failed = asyncio.run(_printed(rounds, signals, once=once, as_json=as_json))
+        except asyncio.CancelledError:
+            if once:
+                raise
+            return  # it was told to end, and has done nothing else all the time
+    if failed:
+        sys.exit(Exit.FAILED)
+
+
+async def _printed(
+    rounds: AsyncIterator[Done], signals: list[int], *, once: bool, as_json: bool
+) -> bool:
+    """Print what comes of *rounds* until a signal ends them; return whether a task failed."""
+    failed = False
+    with _cancelled_by(signals):
+        async for done in rounds:
+            failed = failed or done.code is not None
+            if as_json:
+                click.echo(json.dumps(done.as_json()))
+            elif done.message is not None:
+                click.echo(f"{done.task}: {done.message}", err=True)
+            elif once or done.count:
+                click.echo(f"{done.task}: {done.count} done")
+    return failed
+
+
+@contextlib.contextmanager
+def _cancelled_by(signals: list[int]) -> Iterator[None]:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def told(number: int) -> None:
+        signals.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number)
+    yield  # the loop ends with the command

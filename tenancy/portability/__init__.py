@@ -1,0 +1,10 @@
+"""One tenant taken along: to a file and back, to a second tenant, or to another database.
+
+What travels is an `image.Image`: the structure by pg_dump, the rows by COPY, and what the registry
+and the ledger say, all as of one moment. ``../provision/README.md`` is the operator's guide.
+"""
+
+from tenancy.portability.exporting import Exported, export
+from tenancy.portability.importing import Imported, import_
+
+__all__ = ["Exported", "Imported", "export", "import_"]

@@ -1,0 +1,36 @@
+"""A step that lasts longer than one transaction should be open."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from tenancy.provision import Administrator, Event, Moment, Step, audit
+from tenancy.provision.audit import Outcome
+
+
+@asynccontextmanager
+async def begun(
+    admin: Administrator,
+    step: Step,
+    slug: str,
+    *,
+    reason: str | None = None,
+    detail: Mapping[str, object] | None = None,
+) -> AsyncIterator[Event]:
+    """Take *step* in the block, outside of any transaction.
+
+    The hooks that may refuse it, and the audit's row that it has begun, are one transaction before
+    the block; the other hooks, and the row that it is done, one after it. The block sets
+    ``event.profile``, and may add to ``event.detail``.
+    """
+    conn = admin.connection
+    event = Event(step, slug, admin.actor, conn, None, dict(detail or {}), reason)
+    async with admin.noting(event):
+        async with conn.transaction():
+            event.profile = await admin.show(slug)
+            await admin.hooks.run(Moment.BEFORE, event)
+            await audit.record(conn, event, Outcome.BEGUN)
+        yield event
+        async with conn.transaction():
+            await admin.hooks.run(Moment.AFTER, event)
+            await audit.record(conn, event, Outcome.DONE)
+    await admin.committed(event)

@@ -1,0 +1,221 @@
+"""A tenant taken along is the same tenant: to a file and back, and under another name."""
+
+import asyncio
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support import peculiar
+from support.databases import (
+    Database,
+    drop_database,
+    drop_logins,
+    make_database,
+    make_logins,
+    superuser,
+)
+from support.likeness import content
+from support.processes import Result, environment
+
+from tenancy import Tenancy, migrate, portability, provision
+from tenancy.__main__ import cli
+from tenancy.errors import ArchiveError, SlugTakenError, UnknownTenantError
+from tenancy.settings import Settings
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text(text)
+
+
+async def filled(settings: Settings, slug: str = "acme") -> provision.Profile:
+    """A tenant with the peculiar rows, the database brought up for it."""
+    (await migrate.migrate(settings)).raise_for_failures()
+    async with provision.administrator(settings) as admin:
+        profile = await admin.create(slug, [f"notes.{slug}.example"])
+        conn = admin.connection
+        async with conn.transaction():
+            await conn.execute(f"SET LOCAL search_path = {profile.tenant.schema}, shared, pg_temp")
+            await conn.execute(peculiar.ROWS)
+    return profile
+
+
+@pytest.fixture
+def peculiar_sql(tmp_path: Path) -> Path:
+    write(tmp_path / "sql", peculiar.FILES)
+    return tmp_path / "sql"
+
+
+async def _content(database: Database, schema: str) -> dict[str, list[str]]:
+    async with superuser(database.superuser_url) as conn:
+        return await content(conn, schema)
+
+
+async def _fingerprint(database: Database, schema: str) -> str:
+    async with superuser(database.superuser_url) as conn:
+        return str(
+            await conn.fetchval(
+                "SELECT tenancy.fingerprint(oid) FROM pg_namespace WHERE nspname = $1", schema
+            )
+        )
+
+
+@pytest.mark.parametrize("name", ["acme", "acme.tar.gz"])
+async def test_a_round_trip_loses_nothing(
+    empty_database: Database, peculiar_sql: Path, tmp_path: Path, name: str
+) -> None:
+    settings = empty_database.settings(sql_dir=peculiar_sql)
+    before = await filled(settings)
+    exported = await portability.export(settings, "acme", tmp_path / name)
+    imported = await portability.import_(settings, tmp_path / name, slug="other")
+    after = imported.profile
+    assert after.tenant.schema != before.tenant.schema
+    assert after.tenant.id != before.tenant.id
+    assert after.tenant.version == "0002"
+    assert exported.rows == imported.rows
+    there = await _content(empty_database, before.tenant.schema)
+    assert await _content(empty_database, after.tenant.schema) == there
+    assert sum(map(len, there.values())) > 3000
+    shapes = [await _fingerprint(empty_database, p.tenant.schema) for p in (before, after)]
+    assert shapes[0] == shapes[1]
+    assert (await migrate.verify(settings)).exit_code == 0
+
+
+async def _asked(settings: Settings, *arguments: str) -> Result:
+    env = environment(settings, COLUMNS="200")
+    done = await asyncio.to_thread(CliRunner().invoke, cli, ["tenants", *arguments], env=env)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Result(done.exit_code, done.stdout, done.stderr)
+
+
+async def test_the_commands_take_a_tenant_along(database: Database, tmp_path: Path) -> None:
+    settings = database.settings()
+    await _asked(settings, "export", "acme", str(tmp_path / "acme"))
+    done = await _asked(settings, "export", "acme", str(tmp_path / "a.tgz"), "--json")
+    assert json.loads(done.out)["tables"] == 1
+    done = await _asked(settings, "import", str(tmp_path / "a.tgz"), "--slug", "other", "--json")
+    assert json.loads(done.out)["slug"] == "other"
+    done = await _asked(settings, "import", str(tmp_path / "acme"), "--slug", "third")
+    assert done.out.startswith("third is a tenant: ")
+    with pytest.raises(SlugTakenError):
+        await _asked(settings, "import", str(tmp_path / "acme"))
+
+
+async def test_sha256sum_checks_an_export(database: Database, tmp_path: Path) -> None:
+    await portability.export(database.settings(), "acme", tmp_path / "acme")
+    check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    done = await asyncio.to_thread(subprocess.run, check, cwd=tmp_path / "acme", check=False)
+    assert done.returncode == 0
+    files = [path for path in (tmp_path / "acme").rglob("*") if path.is_file()]
+    assert len(files) == 6
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("manifest.json", "manifest.json is damaged"),
+        ("structure/before.sql", "before.sql is damaged"),
+        ("structure/after.sql", "after.sql is damaged"),
+        ("rows/0001.copy", "0001.copy is damaged"),
+    ],
+)
+async def test_a_damaged_export_makes_nothing(
+    database: Database, tmp_path: Path, name: str, words: str
+) -> None:
+    settings = database.settings()
+    await _write_notes(settings, "acme", 3)
+    await portability.export(settings, "acme", tmp_path / "acme")
+    path = tmp_path / "acme" / name
+    path.write_bytes(path.read_bytes().replace(b"note", b"nope", 1))
+    with pytest.raises(ArchiveError, match=words):
+        await portability.import_(settings, tmp_path / "acme", slug="other")
+    async with provision.administrator(settings) as admin:
+        assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]
+
+
+async def test_what_is_no_export_is_said_to_be_none(database: Database, tmp_path: Path) -> None:
+    settings = database.settings()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.tar.gz").write_text("no archive")
+    with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as tar:
+        tar.add(__file__, "../../escaped.py")
+    await portability.export(settings, "acme", tmp_path / "whole.tar.gz")
+    whole = (tmp_path / "whole.tar.gz").read_bytes()
+    (tmp_path / "part.tar.gz").write_bytes(whole[: len(whole) // 2])
+    for name in ("empty", "text.tar.gz", "other.tar.gz", "part.tar.gz"):
+        with pytest.raises(ArchiveError, match=name):
+            await portability.import_(settings, tmp_path / name)
+    assert not list(tmp_path.parent.rglob("escaped.py"))
+
+
+async def test_nothing_is_overwritten_and_nothing_left_half(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = database.settings()
+    for name in ("there", "there.tar.gz"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(ArchiveError, match="there already"):
+            await portability.export(settings, "acme", tmp_path / name)
+    with pytest.raises(UnknownTenantError):
+        await portability.export(settings, "nobody", tmp_path / "nobody")
+    with pytest.raises(ArchiveError, match="cannot be written"):
+        await portability.export(settings, "acme", tmp_path / "no" / "such" / "place")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "there.tar.gz"]
+    with pytest.raises(ArchiveError, match="there already"):
+        await portability.export(settings, "acme", tmp_path / "there")
+
+
+async def _write_notes(settings: Settings, slug: str, count: int) -> None:
+    async with Tenancy(settings=settings) as tenancy:
+        async with tenancy.transaction(slug) as conn:
+            await conn.execute(
+                "INSERT INTO notes (body) SELECT 'note ' || generate_series(1, $1::int)",
+                count,
+            )
+
+
+async def test_the_copy_is_served_with_the_rights_of_any_tenant(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = database.settings()
+    await _write_notes(settings, "acme", 3)
+    await portability.export(settings, "acme", tmp_path / "acme")
+    await portability.import_(settings, tmp_path / "acme", slug="other")
+    await _write_notes(settings, "other", 2)
+    async with Tenancy(settings=settings) as tenancy:
+        async with tenancy.transaction("other") as conn:
+            assert await conn.fetchval("SELECT max(id) FROM notes") == 5
+        async with tenancy.transaction("acme") as conn:
+            assert await conn.fetchval("SELECT max(id) FROM notes") == 3
+
+
+@pytest.mark.parametrize("isolations", [("schema", "role"), ("role", "schema")])
+async def test_it_comes_to_a_database_of_another_level_and_other_logins(
+    database: Database,
+    tmp_path: Path,
+    server_url: str,
+    isolations: tuple[str, str],
+) -> None:
+    settings = database.settings(isolation=isolations[0])
+    async with provision.administrator(settings) as admin:
+        await admin.create("initech")
+    await _write_notes(settings, "initech", 3)
+    await portability.export(settings, "initech", tmp_path / "initech")
+    others = await make_logins(server_url)
+    elsewhere = await make_database(server_url, others)
+    try:
+        there = elsewhere.settings(isolation=isolations[1])
+        (await migrate.migrate(there)).raise_for_failures()
+        done = await portability.import_(there, tmp_path / "initech")
+        assert done.rows == 3
+        await _write_notes(there, "initech", 1)
+        assert (await migrate.verify(there)).exit_code == 0
+    finally:
+        await drop_database(server_url, elsewhere)
+        await drop_logins(server_url, others)
