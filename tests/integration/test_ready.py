@@ -235,3 +235,9 @@ async def test_a_process_that_is_killed_while_it_fills_leaves_what_it_has_finish
     assert {n for kind, n in found if kind == "schema" and n.startswith("t_ready_")} == ready
     assert {n for kind, n in found if kind == "role" and n in ready} == ready
     assert await refill(settings, 3) == max(0, len(ready) - 3)
+
+
+async def test_where_none_are_wanted_no_files_are_asked_for(
+    database: Database, tmp_path: Path
+) -> None:
+    assert await refill(database.settings(sql_dir=tmp_path / "nowhere"), 0) == 0
