@@ -23,13 +23,19 @@ def tenants() -> None:
 @click.option(
     "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
 )
+@click.option(
+    "--idempotency-key",
+    "key",
+    metavar="TEXT",
+    help="Sent again within 24 hours with the same request, nothing more is made.",
+)
 @json_option
-def create(slug: str, domains: tuple[str, ...], *, as_json: bool) -> None:
+def create(slug: str, domains: tuple[str, ...], key: str | None, *, as_json: bool) -> None:
     """Make the tenant SLUG with its role, schema and tables, or nothing at all.
 
     Example: python -m tenancy tenants create acme --domain notes.acme.example
     """
-    profile = as_administrator(lambda admin: admin.create(slug, domains))
+    profile = as_administrator(lambda admin: admin.create(slug, domains, idempotency_key=key))
     print_one(profile, as_json=as_json)
 
 

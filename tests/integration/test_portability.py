@@ -265,7 +265,7 @@ async def test_a_clone_is_anonymised_before_anybody_sees_it(
             hashlib.sha256(ANONYMISE.encode()).hexdigest(),
         )
     assert [tuple(row) for row in rows] == [("acme", "done", True), ("other", "done", True)]
-    assert (await _content(empty_database, before.tenant.schema))["counted"] == ["(4,root)"]
+    assert (await _content(empty_database, before.tenant.schema))["counted"] == ["(4,x)"]
 
 
 KINDS = [(n, kind) for n in (1, 10) for kind in ("fancy", "plain")]
