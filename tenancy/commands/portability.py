@@ -1,8 +1,9 @@
-"""`python -m tenancy tenants export | import`: one tenant taken along."""
+"""`python -m tenancy tenants export`, `import`, `clone` and `move`: one tenant taken along."""
 
 import asyncio
 import contextlib
 import json
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ import click
 
 from tenancy import embedded, portability
 from tenancy import settings as settings_module
+from tenancy.commands.common import confirmed, print_one
 from tenancy.commands.tenants import tenants
 from tenancy.portability import Imported
+from tenancy.portability import target as targets
 from tenancy.settings import Settings
 
 Result = TypeVar("Result")
@@ -124,6 +127,73 @@ def clone(  # noqa: PLR0913 - one argument per option
         )
 
     _print(_run(copy), as_json=as_json)
+
+
+@tenants.command()
+@click.argument("slug")
+@click.option(
+    "--to-env",
+    metavar="VARIABLE",
+    help="Its value is the TENANCY_DATABASE_URL of the other deployment.",
+)
+@click.option(
+    "--to-admin-env",
+    metavar="VARIABLE",
+    help="Its value is the TENANCY_ADMIN_DATABASE_URL there, where that is another.",
+)
+@click.option(
+    "--to-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Instead: its settings, in the form of .env.",
+)
+@click.option("--abandon", is_flag=True, help="Give up a move that was interrupted.")
+@click.option("--yes", is_flag=True, help="Do not ask for the slug once more.")
+@_reason
+@_json
+def move(  # noqa: PLR0913 - one argument per option
+    slug: str,
+    to_env: str | None,
+    to_admin_env: str | None,
+    to_file: Path | None,
+    reason: str | None,
+    *,
+    abandon: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Move the tenant SLUG to another database; here it stays, suspended, until it is deleted.
+
+    It can be read and not written meanwhile. Interrupted, it goes on when it is run again.
+    Example: python -m tenancy tenants move acme --to-file other.env
+    """
+    if (to_env is None) == (to_file is None) or (to_file is not None and to_admin_env is not None):
+        raise click.UsageError("give --to-file, or --to-env and perhaps --to-admin-env")
+
+    def target(settings: Settings) -> Settings:
+        if to_file is not None:
+            return targets.read(settings, to_file)
+        given = {"database_url": to_env, "admin_database_url": to_admin_env}
+        values = {name: _value(variable) for name, variable in given.items() if variable}
+        return targets.other(settings, values, str(to_env))
+
+    if abandon:
+        profile = _run(
+            lambda settings: portability.abandon(settings, slug, target(settings), reason=reason)
+        )
+        print_one(profile, as_json=as_json)
+        return
+    confirmed(slug, yes)
+    moved = _run(lambda settings: portability.move(settings, slug, target(settings), reason=reason))
+    _print(moved, as_json=as_json)
+
+
+def _value(variable: str) -> str:
+    """Return the value of *variable*, which is not on the command line for everybody to read."""
+    value = os.environ.get(variable)
+    if not value:
+        raise click.UsageError(f"the variable {variable} is not set")
+    return value
 
 
 def _run(operation: Callable[[Settings], Awaitable[Result]]) -> Result:

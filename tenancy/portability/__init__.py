@@ -7,5 +7,6 @@ and the ledger say, all as of one moment. ``../provision/README.md`` is the oper
 from tenancy.portability.cloning import clone
 from tenancy.portability.exporting import Exported, export
 from tenancy.portability.importing import Imported, import_
+from tenancy.portability.moving import abandon, move
 
-__all__ = ["Exported", "Imported", "clone", "export", "import_"]
+__all__ = ["Exported", "Imported", "abandon", "clone", "export", "import_", "move"]

@@ -113,7 +113,7 @@ async def test_sha256sum_checks_an_export(database: Database, tmp_path: Path) ->
     done = await asyncio.to_thread(subprocess.run, check, cwd=tmp_path / "acme", check=False)
     assert done.returncode == 0
     files = [path for path in (tmp_path / "acme").rglob("*") if path.is_file()]
-    assert len(files) == 6
+    assert len(files) == 7
     assert all(path.stat().st_mode & 0o077 == 0 for path in files)
 
 
@@ -265,7 +265,7 @@ async def test_a_clone_is_anonymised_before_anybody_sees_it(
             hashlib.sha256(ANONYMISE.encode()).hexdigest(),
         )
     assert [tuple(row) for row in rows] == [("acme", "done", True), ("other", "done", True)]
-    assert (await _content(empty_database, before.tenant.schema))["counted"] == ["(4,root)"]
+    assert (await _content(empty_database, before.tenant.schema))["counted"] == ["(4,x)"]
 
 
 KINDS = [(n, kind) for n in (1, 10) for kind in ("fancy", "plain")]
