@@ -1,29 +1,25 @@
 """A tenant moves to another database: what is written here is there, or it has not moved.
 
 The order makes it safe to be ended at any point. The copy is made there in one transaction, while
-locks keep everybody from writing here. Then, before that transaction is committed, the tenant is
+nobody may write here. Then, before that transaction is committed, the tenant is
 closed here for good. So a tenant that is there is there with all that was ever written, and one
 that is not there can be opened here again, or copied once more.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from tenancy.errors import (
-    DatabaseSetupError,
-    DatabaseUnavailableError,
-    MoveError,
-)
+from tenancy.errors import MoveError
 from tenancy.migrate.upgrade.session import is_lost
 from tenancy.portability import moves, quiet
 from tenancy.portability.importing import Imported, become
 from tenancy.portability.lasting import begun
-from tenancy.portability.living import Living, locked, seen
+from tenancy.portability.living import Living, seen
 from tenancy.portability.manifest import Portrait
 from tenancy.portability.moves import Journey
+from tenancy.portability.pair import both, elsewhere, is_there
+from tenancy.portability.session import locked
 from tenancy.portability.settling import Wish
 from tenancy.portability.welcome import refuse_unwelcome
 from tenancy.provision import (
@@ -73,8 +69,8 @@ async def move(  # noqa: PLR0913 - what, and on whose behalf, by name
         MigrationRefusedError, NotPortableError: as `import_`.
         DatabaseSetupError, DatabaseUnavailableError: as `provision.administrator`; says of which.
     """
-    async with _both(settings, target, actor, hooks) as (here, there):
-        place = await _elsewhere(here, there)
+    async with both(settings, target, actor, hooks) as (here, there):
+        place = await elsewhere(here, there)
         detail = {"target": place}
         async with begun(
             *(here, Step.MOVE, slug), reason=reason, detail=detail, after=False
@@ -90,66 +86,6 @@ async def move(  # noqa: PLR0913 - what, and on whose behalf, by name
     return found
 
 
-async def abandon(  # noqa: PLR0913 - as `move`
-    settings: Settings,
-    slug: str,
-    target: Settings,
-    *,
-    reason: str | None = None,
-    actor: Actor | None = None,
-    hooks: Hooks | None = None,
-) -> Profile:
-    """Let the tenant called *slug* be what it was before a move that was interrupted.
-
-    Raises:
-        MoveError: it is not on its way, or has come there.
-        UnknownTenantError and others: as `move`.
-    """
-    async with _both(settings, target, actor, hooks) as (here, there):
-        place = await _elsewhere(here, there)
-        detail = {"target": place, "abandoned": True}
-        async with here.step(Step.MOVE, slug, reason=reason, detail=detail) as event:
-            profile = event.profile = await here.held(slug)
-            journey = await moves.find(here.connection, profile.tenant.id)
-            if journey is not None and journey.target != place:
-                raise MoveError(f"{slug} is on its way to another database: name that one")
-            if await _is_there(there, profile):
-                raise MoveError(f"{slug} has come to the other database: run the move again")
-            event.profile = await moves.give_up(here, slug)
-    return event.profile
-
-
-@asynccontextmanager
-async def _both(
-    settings: Settings, target: Settings, actor: Actor | None, hooks: Hooks | None
-) -> AsyncIterator[tuple[Administrator, Administrator]]:
-    async with administrator(settings, actor=actor, hooks=hooks) as here:
-        other = administrator(target, actor=actor, hooks=hooks)
-        try:
-            there = await other.__aenter__()
-        except (DatabaseSetupError, DatabaseUnavailableError) as error:
-            raise type(error)(f"of the database that the tenant is to come to: {error}") from error
-        try:
-            yield here, there
-        finally:
-            await other.__aexit__(None, None, None)
-
-
-async def _elsewhere(here: Administrator, there: Administrator) -> str:
-    place = await moves.place(there.connection)
-    if place == await moves.place(here.connection):
-        raise MoveError("the tenant is in that database already: to copy it, see `tenants clone`")
-    return place
-
-
-async def _is_there(there: Administrator, profile: Profile) -> bool:
-    return bool(
-        await there.connection.fetchval(
-            "SELECT true FROM tenancy.tenants WHERE id = $1", profile.tenant.id
-        )
-    )
-
-
 async def _arrived(
     here: Administrator, there: Administrator, profile: Profile, place: str
 ) -> Imported | None:
@@ -157,7 +93,7 @@ async def _arrived(
     journey = await moves.find(here.connection, profile.tenant.id)
     if journey is None or not journey.closed or journey.target != place:
         return None
-    if not await _is_there(there, profile):
+    if not await is_there(there, profile.tenant.id):
         return None
     slug = await there.connection.fetchval(
         "SELECT slug FROM tenancy.tenants WHERE id = $1", profile.tenant.id

@@ -14,9 +14,9 @@ from tenancy.migrate.upgrade import fresh, script
 from tenancy.migrate.upgrade.session import is_lost
 from tenancy.portability import grants
 from tenancy.portability.image import Image
-from tenancy.portability.living import FORMS
 from tenancy.portability.manifest import Sequence as Position
 from tenancy.portability.manifest import Table
+from tenancy.portability.session import FORMS
 from tenancy.provision import Administrator
 
 LOCK_TIMEOUT_SECONDS = 60  # of a shared table that foreign keys refer to
