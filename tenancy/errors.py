@@ -229,6 +229,14 @@ class MovedToPrimaryDomainError(TenancyError):
     title = "This account is at its own domain."
 
 
+class RenamedTenantError(UnknownTenantError):
+    """The tenant had this slug and has another now; an answer, not a failure."""
+
+    code = "renamed_tenant"
+    status = 308
+    title = "This account has another name now."
+
+
 class UnauthenticatedError(TenancyError):
     """Nobody is known on whose behalf the request comes, and the view needs to know."""
 
@@ -399,10 +407,27 @@ class CommitConflictError(TenancyError):
     title = "The change conflicts with existing data."
 
 
+class StepRefusedError(TenancyError):
+    """A hook of the deployment does not allow a step of a tenant's life; raise it in one."""
+
+    code = "step_refused"
+    exit_code = 6
+    status = 409
+    title = "The rules of this service do not allow that."
+
+
+class HookFailedError(TenancyError):
+    """A hook of the deployment raised, so that its step was not done."""
+
+    code = "hook_failed"
+    exit_code = 3
+
+
 class CommitUnknownError(TenancyError):
     """The connection was lost while COMMIT was on its way: saved or not, nobody knows yet."""
 
     code = "commit_unknown"
+    exit_code = 4
     status = 503
     title = "The outcome is unknown: the change may or may not have been saved."
 
@@ -435,6 +460,71 @@ class DomainTakenError(TenancyError):
     exit_code = 6
     status = 409
     title = "This domain is taken."
+
+
+class InvalidIdempotencyKeyError(TenancyError, ValueError):
+    """A text that cannot be the key of a request."""
+
+    code = "invalid_idempotency_key"
+    exit_code = 2
+    status = 400
+    title = "This idempotency key cannot be used."
+
+
+class IdempotencyKeyUsedError(TenancyError):
+    """The key was sent with another request, or with one whose outcome is gone by now."""
+
+    code = "idempotency_key_used"
+    exit_code = 6
+    status = 409
+    title = "This idempotency key was used for another request."
+
+
+class SchemaNameTakenError(TenancyError):
+    """The name that chance gave a new schema is that of a schema or role that is there."""
+
+    code = "schema_name_taken"
+    exit_code = 75
+    status = 503
+    title = "Try again."
+    retry_after_seconds = 1
+
+
+class UnknownDomainError(TenancyError, LookupError):
+    """The tenant has no such domain."""
+
+    code = "unknown_domain"
+    exit_code = 2
+    status = 404
+    title = "The account has no such domain."
+
+
+class DomainUnverifiedError(TenancyError):
+    """Nothing shows yet that the domain is the tenant's: its TXT record is not there."""
+
+    code = "domain_unverified"
+    exit_code = 5
+    status = 409
+    title = "The domain's TXT record does not hold the challenge yet."
+
+
+class NameServerError(TenancyError):
+    """No name server says what TXT record a domain has."""
+
+    code = "name_server"
+    exit_code = 4
+    status = 503
+    title = "The domain's name servers do not answer."
+    retry_after_seconds = 30
+
+
+class StateConflictError(TenancyError):
+    """The tenant's state does not allow the step."""
+
+    code = "state_conflict"
+    exit_code = 6
+    status = 409
+    title = "The account's state does not allow this."
 
 
 class InvalidGraceError(TenancyError, ValueError):
@@ -588,3 +678,66 @@ class NothingCheckedError(TenancyError):
 
     code = "nothing_checked"
     exit_code = 8
+
+
+# The operator's API
+
+
+class InvalidTokenRequestError(TenancyError, ValueError):
+    """A token that cannot be made: its name, its scopes or its time."""
+
+    code = "invalid_token_request"
+    exit_code = 2
+    status = 422
+    title = "This token cannot be made."
+
+
+class TokenNameTakenError(TenancyError):
+    """A token that is still good has this name."""
+
+    code = "token_name_taken"
+    exit_code = 6
+    status = 409
+    title = "This name is taken."
+
+
+class UnknownTokenError(TenancyError, LookupError):
+    """No token has this name, or it is revoked already."""
+
+    code = "unknown_token"
+    exit_code = 2
+    status = 404
+    title = "There is no such token."
+
+
+class InsufficientScopeError(TenancyError):
+    """The bearer token is good, and not for this (RFC 6750, section 3.1)."""
+
+    code = "insufficient_scope"
+    status = 403
+    title = "The bearer token does not allow this."
+
+
+class PreconditionRequiredError(TenancyError):
+    """A change was asked for without saying of which state of things (RFC 6585, section 3)."""
+
+    code = "precondition_required"
+    status = 428
+    title = "Send If-Match with the ETag that you have read."
+
+
+class PreconditionFailedError(TenancyError):
+    """What is to be changed is not as it was when it was read (RFC 9110, section 13.1.1)."""
+
+    code = "precondition_failed"
+    exit_code = 6
+    status = 412
+    title = "It has been changed meanwhile: read it again."
+
+
+class TooManyRequestsError(TenancyError):
+    """A token or an address has sent more requests than it may."""
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests: come back later."

@@ -48,7 +48,8 @@ class Scope:
 
     def entry(self) -> Entry:
         """The way in."""
-        mode = f"{_LEVELS[self.isolation]}{' READ ONLY' if self.readonly else ''}"
+        # CLOSE ALL takes the snapshot, after which nobody makes the transaction read-write again.
+        mode = f"{_LEVELS[self.isolation]}{' READ ONLY; CLOSE ALL' if self.readonly else ''}"
         way_in = _entry(self.schemas, self.role, self.statement_timeout_seconds)
         return Entry(
             sql=f"BEGIN{mode}; {way_in}{literal(self.marker)}",

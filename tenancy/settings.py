@@ -5,6 +5,7 @@ working directory; ``config/tenancy.env.example`` lists them all.
 """
 
 import difflib
+import ipaddress
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ PREFIX = "TENANCY_"
 TEST_PREFIX = "TENANCY_TEST_"  # read by the test suite, not by us
 ENV_FILE = ".env"
 MIN_KEY_LENGTH = 32
+DNS_PORT = 53  # RFC 1035, section 4.2
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -106,6 +108,15 @@ class Settings(BaseSettings):
     redirect_to_primary: bool = Field(
         default=False,
         description="Redirect (308) from a tenant's other hosts to its primary verified domain.",
+    )
+    redirect_former_slugs: bool = Field(
+        default=True,
+        description="Redirect (308) from slugs that a renamed tenant had to the one it has.",
+    )
+    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Name servers, separated by commas, that verify domains: addresses such as "
+        "192.0.2.53, or 192.0.2.53:5353. Unset: the machine's own.",
     )
     isolation: Isolation = Field(
         default=Isolation.ROLE,
@@ -230,12 +241,26 @@ class Settings(BaseSettings):
         le=3650,
         description="Days between a tenant's deletion and its purge, while it can be restored.",
     )
+    hooks: str | None = Field(
+        default=None,
+        description="Hooks of the steps of a tenant's life, module:object, for the commands and "
+        "the operator's API. Unset: none.",
+    )
+    ready_schemas: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Schemas made ahead, which new tenants are given at once; whoever maintains "
+        "the database makes them up to this many. 0: none.",
+    )
     require_durability: bool = Field(
         default=True,
         description="Refuse to start on a server with fsync or full_page_writes off.",
     )
 
-    @field_validator("base_domains", "operator_hosts", "envelope_keys", mode="before")
+    @field_validator(
+        "base_domains", "operator_hosts", "dns_servers", "envelope_keys", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -250,6 +275,18 @@ class Settings(BaseSettings):
             if not identifiers.is_host_name(name):
                 raise ValueError("each must be a host name such as example.com, without a port")
         return names
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            try:
+                name_server(server)
+            except ValueError:
+                raise ValueError(
+                    "each must be an address such as 192.0.2.53 or [2001:db8::35]:5353"
+                ) from None
+        return servers
 
     @field_validator("envelope_keys")
     @classmethod
@@ -377,6 +414,17 @@ def load() -> Settings:
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"unusable settings: {faults}") from None
+
+
+def name_server(text: str) -> tuple[str, int]:
+    """Return the address and the port that *text* means, which is one of `Settings.dns_servers`.
+
+    Raises:
+        ValueError: it means none.
+    """
+    is_bare = text.count(":") > 1 and not text.startswith("[")  # an IPv6 address without a port
+    parts = urlsplit(f"//[{text}]" if is_bare else f"//{text}")
+    return str(ipaddress.ip_address(parts.hostname or "")), parts.port or DNS_PORT
 
 
 def milliseconds(seconds: float) -> str:

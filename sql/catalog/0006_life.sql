@@ -11,11 +11,35 @@ ALTER TABLE tenancy.tenants
     -- that takes one of them takes it out of here.
     ADD COLUMN former_slugs text[] NOT NULL DEFAULT '{}';
 
-CREATE INDEX tenants_former_slugs ON tenancy.tenants USING gin (former_slugs);
+-- Few tenants have any.
+CREATE INDEX tenants_former_slugs ON tenancy.tenants USING gin (former_slugs)
+    WHERE former_slugs <> '{}';
+
+-- Whoever changes the registry: a slug that is somebody's is nobody's former one. Before the slug is
+-- taken, so that all who want it wait for the same row, and none for each other.
+CREATE FUNCTION tenancy.take_slug() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    NEW.former_slugs := array_remove(NEW.former_slugs, NEW.slug);
+    UPDATE tenancy.tenants SET former_slugs = array_remove(former_slugs, NEW.slug)
+    WHERE former_slugs <> '{}' AND former_slugs @> ARRAY[NEW.slug] AND id <> NEW.id;
+    RETURN NEW;
+END
+$$;
+
+REVOKE ALL ON FUNCTION tenancy.take_slug() FROM PUBLIC;
+
+CREATE TRIGGER take_slug BEFORE INSERT OR UPDATE OF slug ON tenancy.tenants
+    FOR EACH ROW EXECUTE FUNCTION tenancy.take_slug();
 
 ALTER TABLE tenancy.domains
     -- What a DNS TXT record must say before the domain is served; null: an operator vouched for it.
-    ADD COLUMN challenge text;
+    ADD COLUMN challenge text,
+    -- Several may say that a domain is theirs; one has shown it.
+    DROP CONSTRAINT domains_pkey,
+    ADD PRIMARY KEY (name, tenant_id);
+
+CREATE UNIQUE INDEX domains_one_owner ON tenancy.domains (name) WHERE verified_at IS NOT NULL;
 
 -- Who did what to which tenant, when, from where, with what outcome. A row outlives its tenant.
 CREATE TABLE tenancy.audit (
@@ -27,7 +51,7 @@ CREATE TABLE tenancy.audit (
     action    text NOT NULL,
     tenant_id uuid,
     slug      text,
-    outcome   text NOT NULL CHECK (outcome IN ('begun', 'done', 'refused', 'failed')),
+    outcome   text NOT NULL CHECK (outcome IN ('begun', 'done', 'refused', 'failed', 'unknown')),
     code      text,           -- of the error; never its words, which may quote what was typed
     reason    text,           -- given by the actor
     detail    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(detail) = 'object')
@@ -48,6 +72,9 @@ REVOKE ALL ON FUNCTION tenancy.refuse_change() FROM PUBLIC;
 -- Against whoever has the rights all the same, such as a superuser's slip.
 CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.audit
     FOR EACH STATEMENT EXECUTE FUNCTION tenancy.refuse_change();
+
+-- Where session_replication_role says that triggers rest, too.
+ALTER TABLE tenancy.audit ENABLE ALWAYS TRIGGER refuse_change;
 
 -- An owner has them too, until they are taken.
 REVOKE UPDATE, DELETE, TRUNCATE ON tenancy.audit FROM CURRENT_USER;

@@ -1,1 +1,1 @@
-"""The commands of operators: a module for each group of them."""
+"""The commands of operators: a module for each of them, or for some that belong together."""

@@ -1,42 +1,40 @@
-"""`python -m tenancy tenants export`, `import`, `clone` and `move`: one tenant taken along."""
+"""`python -m tenancy tenants export | import | clone | move`: one tenant taken along."""
 
-import asyncio
-import contextlib
 import json
 import os
-import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
-from tenancy import embedded, portability
-from tenancy import settings as settings_module
-from tenancy.commands.common import confirmed, print_one
+from tenancy import portability
+from tenancy.commands.common import (
+    confirmed,
+    json_option,
+    print_one,
+    reason_option,
+    with_settings,
+    yes_option,
+)
+from tenancy.commands.slugs import slug_argument
 from tenancy.commands.tenants import tenants
 from tenancy.portability import Imported
 from tenancy.portability import target as targets
 from tenancy.settings import Settings
 
-Result = TypeVar("Result")
-
-_reason = click.option("--reason", metavar="TEXT", help="Why, for the audit.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.argument("to", type=click.Path(path_type=Path))
-@_reason
-@_json
+@reason_option
+@json_option
 def export(slug: str, to: Path, reason: str | None, *, as_json: bool) -> None:
     """Write the tenant SLUG to the new directory TO, or to one file where TO ends in .tar.gz.
 
     All of it as of one moment, with checksums, while requests go on; what it lacks is in the guide.
     Example: python -m tenancy tenants export acme acme.tar.gz
     """
-    done = _run(lambda settings: portability.export(settings, slug, to, reason=reason))
+    done = with_settings(lambda settings: portability.export(settings, slug, to, reason=reason))
     found = {
         "slug": done.profile.tenant.slug,
         "path": str(done.path),
@@ -59,9 +57,9 @@ def export(slug: str, to: Path, reason: str | None, *, as_json: bool) -> None:
     "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
 )
 @click.option("--no-domains", is_flag=True, help="Without those it had.")
-@_reason
-@_json
-def import_(  # noqa: PLR0913 - one argument per option
+@reason_option
+@json_option
+def import_(
     source: Path,
     slug: str | None,
     domains: tuple[str, ...],
@@ -76,7 +74,7 @@ def import_(  # noqa: PLR0913 - one argument per option
     """
     wanted = domains if domains or no_domains else None
     _print(
-        _run(
+        with_settings(
             lambda settings: portability.import_(
                 settings, source, slug=slug, domains=wanted, reason=reason
             )
@@ -86,7 +84,7 @@ def import_(  # noqa: PLR0913 - one argument per option
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.argument("to")
 @click.option(
     "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
@@ -98,9 +96,9 @@ def import_(  # noqa: PLR0913 - one argument per option
     metavar="FILE",
     help="SQL that runs in the copy before anybody can see it.",
 )
-@_reason
-@_json
-def clone(  # noqa: PLR0913 - one argument per option
+@reason_option
+@json_option
+def clone(
     slug: str,
     to: str,
     domains: tuple[str, ...],
@@ -126,11 +124,11 @@ def clone(  # noqa: PLR0913 - one argument per option
             reason=reason,
         )
 
-    _print(_run(copy), as_json=as_json)
+    _print(with_settings(copy), as_json=as_json)
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.option(
     "--to-env",
     metavar="VARIABLE",
@@ -148,10 +146,10 @@ def clone(  # noqa: PLR0913 - one argument per option
     help="Instead: its settings, in the form of .env.",
 )
 @click.option("--abandon", is_flag=True, help="Give up a move that was interrupted.")
-@click.option("--yes", is_flag=True, help="Do not ask for the slug once more.")
-@_reason
-@_json
-def move(  # noqa: PLR0913 - one argument per option
+@yes_option
+@reason_option
+@json_option
+def move(
     slug: str,
     to_env: str | None,
     to_admin_env: str | None,
@@ -178,13 +176,15 @@ def move(  # noqa: PLR0913 - one argument per option
         return targets.other(settings, values, str(to_env))
 
     if abandon:
-        profile = _run(
+        profile = with_settings(
             lambda settings: portability.abandon(settings, slug, target(settings), reason=reason)
         )
         print_one(profile, as_json=as_json)
         return
     confirmed(slug, yes)
-    moved = _run(lambda settings: portability.move(settings, slug, target(settings), reason=reason))
+    moved = with_settings(
+        lambda settings: portability.move(settings, slug, target(settings), reason=reason)
+    )
     _print(moved, as_json=as_json)
 
 
@@ -194,20 +194,6 @@ def _value(variable: str) -> str:
     if not value:
         raise click.UsageError(f"the variable {variable} is not set")
     return value
-
-
-def _run(operation: Callable[[Settings], Awaitable[Result]]) -> Result:
-    """Return what *operation* does in the configured deployment; SIGTERM ends it as Ctrl-C does."""
-
-    async def run(settings: Settings) -> Result:
-        task = asyncio.current_task()
-        with contextlib.suppress(RuntimeError, ValueError):  # in a thread no signal arrives
-            if task is not None:
-                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await operation(settings)
-
-    with embedded.configured(settings_module.load()) as configured:
-        return asyncio.run(run(configured))
 
 
 def _print(made: Imported, *, as_json: bool) -> None:

@@ -9,5 +9,16 @@ from tenancy.portability.cloning import clone
 from tenancy.portability.exporting import Exported, export
 from tenancy.portability.importing import Imported, import_
 from tenancy.portability.moving import move
+from tenancy.portability.removing import delete, purge
 
-__all__ = ["Exported", "Imported", "abandon", "clone", "export", "import_", "move"]
+__all__ = [
+    "Exported",
+    "Imported",
+    "abandon",
+    "clone",
+    "delete",
+    "export",
+    "import_",
+    "move",
+    "purge",
+]

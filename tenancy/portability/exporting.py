@@ -14,6 +14,7 @@ from tenancy.portability.manifest import File, Manifest, Table
 from tenancy.portability.packing import Folder, Writer
 from tenancy.provision import Actor, Hooks, Profile, Step, administrator
 from tenancy.settings import Settings
+from tenancy.tenant import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ async def export(  # noqa: PLR0913 - what, and on whose behalf, by name
         begun(admin, Step.EXPORT, slug, reason=reason, detail={"to": to.name}) as event,
     ):
         profile = await admin.show(slug)
-        async with packing.written(to) as folder, living(admin, profile) as image:
+        # Of one that was deleted, with what was still being written then.
+        still = profile.tenant.state is State.DELETING
+        async with packing.written(to) as folder, living(admin, profile, still=still) as image:
             whole = await _pack(image, folder)
         event.detail |= {"rows": whole.rows}
     return Exported(

@@ -33,7 +33,7 @@ _REGISTERED = """
                  ORDER BY d.is_primary DESC, d.name) AS domains,
            EXISTS (SELECT FROM tenancy.domains AS d WHERE d.tenant_id = t.id
                    AND d.verified_at IS NOT NULL AND d.is_primary) AS has_primary
-    FROM tenancy.tenants AS t WHERE t.id = $1
+    FROM tenancy.tenants AS t WHERE t.id = $1 AND t.purge_begun_at IS NULL
 """
 _NAMES = """
     SELECT pg_catalog.quote_ident(n.nspname) AS schema,
@@ -133,10 +133,13 @@ class Living:
 
 
 @asynccontextmanager
-async def living(admin: Administrator, profile: Profile) -> AsyncIterator[Living]:
+async def living(
+    admin: Administrator, profile: Profile, *, still: bool = False
+) -> AsyncIterator[Living]:
     """Yield the tenant of *profile* as it is at this moment, however long the block takes.
 
-    No file is applied to it meanwhile. Requests read and write it as ever.
+    No file is applied to it meanwhile. Requests read and write it as ever, unless *still*: then
+    those that write are waited for, and new ones wait.
 
     Raises:
         LockHeldError: its schema is being migrated.
@@ -145,8 +148,10 @@ async def living(admin: Administrator, profile: Profile) -> AsyncIterator[Living
         DatabaseSetupError, DatabaseUnavailableError: as `faults.connecting`; or the owner may not
             read a table.
     """
-    async with locked(admin, profile) as (conn, schema), seen(admin, profile, conn, schema) as one:
-        yield one
+    async with locked(admin, profile) as (conn, schema):
+        locks = await quiet.locks(conn, schema) if still else []
+        async with seen(admin, profile, conn, schema, locks) as one:
+            yield one
 
 
 @asynccontextmanager
@@ -174,7 +179,7 @@ async def _read(
     snapshot = await conn.fetchval("SELECT pg_catalog.pg_export_snapshot()")
     row = await conn.fetchrow(_REGISTERED, profile.tenant.id)
     if row is None:
-        raise NotPortableError(f"the tenant {profile.tenant.slug} is there no more")
+        raise NotPortableError(f"the tenant {profile.tenant.slug} is being purged, or is gone")
     names = await conn.fetchrow(_NAMES, schema.oid)
     grantee, is_owner = await admin.rights.grantee(schema.name)
     facts = await checkpoints.facts(conn, schema)

@@ -1,5 +1,8 @@
 """What an operator sees of tenants."""
 
+import hashlib
+import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,14 +15,24 @@ from tenancy.tenant import State, Tenant
 
 _PROFILE = """
     SELECT t.id, t.slug, t.schema_name, t.state, t.created_at, t.updated_at, t.purge_at, c.version,
-           t.settings::text AS settings,
+           t.settings::text AS settings, t.former_slugs,
            coalesce(array_agg(d.name ORDER BY d.is_primary DESC, d.name)
-                    FILTER (WHERE d.name IS NOT NULL), '{}') AS domains
+                    FILTER (WHERE d.verified_at IS NOT NULL), '{}') AS domains
     FROM tenancy.tenants t
     LEFT JOIN tenancy.domains d ON d.tenant_id = t.id
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name
     LEFT JOIN tenancy.checkpoints c ON c.schema_oid = n.oid AND c.schema_name = n.nspname
 """
+
+_SELECTED = """
+    WHERE ($1::text[] IS NULL OR t.state = ANY($1))
+      AND ($2::text IS NULL OR strpos(t.slug, $2) > 0 OR t.id::text = $2
+           OR EXISTS (SELECT FROM unnest(t.former_slugs) f WHERE strpos(f, $2) > 0)
+           OR EXISTS (SELECT FROM tenancy.domains s
+                      WHERE s.tenant_id = t.id AND strpos(s.name, $2) > 0))
+      AND ($3::text IS NULL OR t.slug > $3)
+"""
+PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +41,10 @@ class Profile:
 
     Attributes:
         tenant: as requests see it.
-        domains: custom domains, the primary one first.
+        domains: verified custom domains, the primary one first.
         created_at, updated_at: with a time zone.
         purge_at: of one that is being deleted, from when on it may be purged.
+        former_slugs: those that redirect to the one it has, the oldest first.
     """
 
     tenant: Tenant
@@ -38,6 +52,13 @@ class Profile:
     created_at: datetime
     updated_at: datetime
     purge_at: datetime | None = None
+    former_slugs: tuple[str, ...] = ()
+
+    @property
+    def etag(self) -> str:
+        """A word that changes with anything that an operator sees of the tenant."""
+        members = json.dumps(self.as_json(), sort_keys=True)
+        return hashlib.sha256(members.encode()).hexdigest()[:32]
 
     def as_json(self) -> dict[str, Any]:
         """Members for a JSON document."""
@@ -48,6 +69,7 @@ class Profile:
             "state": str(self.tenant.state),
             "version": self.tenant.version,
             "domains": list(self.domains),
+            "former_slugs": list(self.former_slugs),
             limits.STATEMENT_TIMEOUT: self.tenant.limits.statement_timeout_seconds,
             limits.MAX_CONNECTIONS: self.tenant.limits.max_connections,
             "created_at": self.created_at.isoformat(),
@@ -78,6 +100,36 @@ async def every(conn: asyncpg.Connection) -> tuple[Profile, ...]:
     return await _read(conn, "GROUP BY t.id, c.version ORDER BY t.slug")
 
 
+async def page(
+    conn: asyncpg.Connection,
+    *,
+    states: Collection[State] = (),
+    search: str | None = None,
+    after: str | None = None,
+    limit: int = PAGE,
+) -> tuple[Profile, ...]:
+    """Return some tenants, by slug.
+
+    Args:
+        conn: of the owner of schemas.
+        states: in one of these; empty: in any.
+        search: part of the slug, of a former one or of a domain, or the id.
+        after: the last slug of the page before this one.
+        limit: tenants at most.
+
+    Raises:
+        DatabaseSetupError: there is no registry.
+    """
+    return await _read(
+        conn,
+        _SELECTED + "GROUP BY t.id, c.version ORDER BY t.slug LIMIT $4",
+        [str(state) for state in states] or None,
+        search and search.strip().lower(),
+        after,
+        limit,
+    )
+
+
 async def _read(conn: asyncpg.Connection, rest: str, *args: object) -> tuple[Profile, ...]:
     try:
         rows = await conn.fetch(_PROFILE + rest, *args)
@@ -98,5 +150,10 @@ def _profile(row: asyncpg.Record) -> Profile:
         limits=limits.read(row["settings"], row["slug"]),
     )
     return Profile(
-        tenant, tuple(row["domains"]), row["created_at"], row["updated_at"], row["purge_at"]
+        tenant,
+        tuple(row["domains"]),
+        row["created_at"],
+        row["updated_at"],
+        row["purge_at"],
+        tuple(row["former_slugs"]),
     )

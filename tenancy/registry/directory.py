@@ -1,4 +1,4 @@
-"""Tenants in memory, by id, slug and domain. Pure: no clock, no database.
+"""Tenants in memory, by id, slug, domain and former slug. Pure: no clock, no database.
 
 A tenant takes about half a kilobyte, measured with 100,000.
 """
@@ -17,12 +17,14 @@ class Known:
 
     Attributes:
         domains: verified ones.
+        former_slugs: those it had, and nobody has now.
         read_at: when the database was asked, in loop time.
         stale: it was changed since: the name is known, and nothing else.
     """
 
     tenant: Tenant
     domains: tuple[str, ...]
+    former_slugs: tuple[str, ...]
     read_at: float
     stale: bool = False
 
@@ -35,6 +37,7 @@ class Directory:
         self._ids: OrderedDict[str, Known] = OrderedDict()
         self._slugs: dict[str, Known] = {}
         self._domains: dict[str, Known] = {}
+        self._former_slugs: dict[str, Known] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -43,15 +46,23 @@ class Directory:
         """Return the entry that *key* leads to, a stale one too."""
         return self._names(key.kind).get(key.name)
 
-    def put(self, tenant: Tenant, domains: Iterable[str], read_at: float) -> bool:
+    def put(
+        self,
+        tenant: Tenant,
+        domains: Iterable[str],
+        former_slugs: Iterable[str],
+        read_at: float,
+    ) -> bool:
         """Remember *tenant*, under these names and no others; return whether there was room."""
-        entry = Known(tenant, tuple(domains), read_at)
+        entry = Known(tenant, tuple(domains), tuple(former_slugs), read_at)
         tenant_id = str(tenant.id)
         self.remove(tenant_id)
         self._ids[tenant_id] = entry
         self._slugs[tenant.slug] = entry
         for name in entry.domains:
             self._domains[name] = entry
+        for name in entry.former_slugs:
+            self._former_slugs[name] = entry
         if len(self._ids) <= self._limit:
             return True
         self.remove(next(iter(self._ids)))
@@ -66,11 +77,14 @@ class Directory:
         entry = self._ids.pop(tenant_id, None)
         if entry is None:
             return
-        if self._slugs.get(entry.tenant.slug) is entry:
-            del self._slugs[entry.tenant.slug]
-        for name in entry.domains:
-            if self._domains.get(name) is entry:
-                del self._domains[name]
+        for names, own in (
+            (self._slugs, (entry.tenant.slug,)),
+            (self._domains, entry.domains),
+            (self._former_slugs, entry.former_slugs),
+        ):
+            for name in own:
+                if names.get(name) is entry:
+                    del names[name]
 
     def remove_name(self, key: TenantKey) -> None:
         """Forget that *key* leads to anybody."""
@@ -91,6 +105,12 @@ class Directory:
             entry.stale = True
 
     def _names(self, kind: KeyKind) -> dict[str, Known]:
-        if kind is KeyKind.SLUG:
-            return self._slugs
-        return self._domains if kind is KeyKind.DOMAIN else self._ids
+        match kind:
+            case KeyKind.SLUG:
+                return self._slugs
+            case KeyKind.DOMAIN:
+                return self._domains
+            case KeyKind.FORMER_SLUG:
+                return self._former_slugs
+            case KeyKind.ID:
+                return self._ids

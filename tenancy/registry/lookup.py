@@ -13,11 +13,18 @@ from tenancy.tenant import State, Tenant
 
 Fetch = Callable[..., Awaitable[Sequence[asyncpg.Record]]]
 
+_UNFIT = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
 PAGE = 250  # rows; no request waits for longer than the few milliseconds these take in Python
 
 # Every name is qualified: the path is empty, and no operator is chosen by it.
 _SELECT = """
     SELECT t.id, t.slug, t.schema_name, t.state, c.version, t.settings::pg_catalog.text AS settings,
+           t.former_slugs,
            ARRAY(SELECT d.name FROM tenancy.domains d
                  WHERE d.tenant_id OPERATOR(pg_catalog.=) t.id AND d.verified_at IS NOT NULL
            ) AS domains,
@@ -33,6 +40,8 @@ _BY: dict[KeyKind, str] = {
     KeyKind.DOMAIN: f"{_SELECT} WHERE t.id OPERATOR(pg_catalog.=) (SELECT d.tenant_id "
     "FROM tenancy.domains d WHERE d.name OPERATOR(pg_catalog.=) $1 AND d.verified_at IS NOT NULL)",
     KeyKind.ID: f"{_SELECT} WHERE t.id OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.uuid",
+    KeyKind.FORMER_SLUG: f"{_SELECT} WHERE t.former_slugs OPERATOR(pg_catalog.<>) '{{}}' "
+    "AND t.former_slugs OPERATOR(pg_catalog.@>) ARRAY[$1::pg_catalog.text]",
 }
 _BY_IDS = f"{_SELECT} WHERE t.id OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.uuid[])"
 _PAGE = f"{_SELECT} ORDER BY t.id LIMIT $1"
@@ -40,10 +49,11 @@ _NEXT_PAGE = f"{_SELECT} WHERE t.id OPERATOR(pg_catalog.>) $2 ORDER BY t.id LIMI
 
 
 class Registered(NamedTuple):
-    """One tenant, and its verified domains."""
+    """One tenant, its verified domains, and the slugs it had."""
 
     tenant: Tenant
     domains: Sequence[str]
+    former_slugs: Sequence[str] = ()
 
 
 async def one(fetch: Fetch, key: TenantKey) -> Registered | None:
@@ -81,12 +91,12 @@ async def pages(fetch: Fetch, limit: int) -> AsyncIterator[list[Registered]]:
 async def _found(fetch: Fetch, sql: str, *args: object) -> list[Registered]:
     try:
         rows = await fetch(sql, *args)
-    except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
+    except _UNFIT as error:
         raise DatabaseSetupError(
-            "the registry is missing or may not be read: run `python -m tenancy.migrate` "
-            "and `python -m tenancy tenants grant`"
+            "the registry is missing, of an older release or may not be read: run "
+            "`python -m tenancy.migrate` and `python -m tenancy tenants grant`"
         ) from error
-    return [Registered(_tenant(row), row["domains"]) for row in rows]
+    return [Registered(_tenant(row), row["domains"], row["former_slugs"]) for row in rows]
 
 
 def _tenant(row: asyncpg.Record) -> Tenant:

@@ -149,12 +149,16 @@ class Memory:
         self._complete = complete and not self.all_changed
 
     def _put(self, found: Registered, read_at: float) -> None:
-        if not self._tenants.put(found.tenant, found.domains, read_at):
+        if not self._tenants.put(*found, read_at):
             self._complete = False  # somebody had to make room
         if self._absent:
-            self._absent.pop(TenantKey(KeyKind.SLUG, found.tenant.slug), None)
-            for name in found.domains:
-                self._absent.pop(TenantKey(KeyKind.DOMAIN, name), None)
+            for kind, names in (
+                (KeyKind.SLUG, (found.tenant.slug,)),
+                (KeyKind.DOMAIN, found.domains),
+                (KeyKind.FORMER_SLUG, found.former_slugs),
+            ):
+                for name in names:
+                    self._absent.pop(TenantKey(kind, name), None)
 
     def _settle(self, changed: Mapping[str, int]) -> None:
         for tenant_id, number in changed.items():
@@ -165,7 +169,7 @@ class Memory:
 def _is_possible(key: TenantKey) -> bool:
     """Whether a tenant could have this name at all; no other text is sent to the database."""
     match key.kind:
-        case KeyKind.SLUG:
+        case KeyKind.SLUG | KeyKind.FORMER_SLUG:
             return identifiers.is_slug(key.name)
         case KeyKind.DOMAIN:
             return identifiers.is_host_name(key.name)

@@ -102,15 +102,32 @@ class Registry:
             RegistryBusyError: it is a name never seen, and too many of those are asked for.
             PoolExhaustedError, DatabaseUnavailableError, DatabaseSetupError: nobody could be asked.
         """
-        answer = self._memory.recall(key, _now())
-        if isinstance(answer, Tenant):
-            return answer
-        tenant = None
-        if answer is not NOBODY:
-            tenant = await self._ask_once(key, stranger=answer is STRANGER)
+        tenant = None if key.kind is KeyKind.FORMER_SLUG else await self._look(key)
         if tenant is None:
             raise _unknown(key)
         return tenant
+
+    async def successor(self, slug: str) -> Tenant | None:
+        """Return the tenant that had *slug* once, if nobody has it now; None: there is none.
+
+        For a redirect alone: it is not the tenant of whoever names *slug*.
+
+        Raises:
+            RegistryBusyError, PoolExhaustedError, DatabaseUnavailableError, DatabaseSetupError: as
+                `find`.
+        """
+        if await self._look(TenantKey(KeyKind.SLUG, slug)) is not None:
+            return None
+        tenant = await self._look(TenantKey(KeyKind.FORMER_SLUG, slug))
+        return None if tenant is None or tenant.state is State.DELETING else tenant
+
+    async def _look(self, key: TenantKey) -> Tenant | None:
+        answer = self._memory.recall(key, _now())
+        if isinstance(answer, Tenant):
+            return answer
+        if answer is NOBODY:
+            return None
+        return await self._ask_once(key, stranger=answer is STRANGER)
 
     def servable(self, tenant: Tenant) -> Tenant:
         """Return *tenant* if its state and its version allow requests, else raise their one answer.
@@ -212,7 +229,7 @@ class Registry:
         async for page in lookup.pages(fetch, limit + 1):
             count += len(page)
             for found in page:
-                tenants.put(found.tenant, found.domains, asked_at)
+                tenants.put(*found, asked_at)
         self._memory.learn_all(changed, tenants, complete=count <= limit)
         self._memory.reloaded_at = _now()
         self._asking.clear()

@@ -20,6 +20,8 @@ class KeyKind(StrEnum):
     SLUG = "slug"
     DOMAIN = "domain"
     ID = "id"
+    FORMER_SLUG = "former slug"
+    """Leads to where its tenant has gone, for a redirect; never to the tenant. No resolver's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ def key_of(kind: KeyKind, text: str) -> TenantKey | None:
                 return TenantKey(kind, identifiers.domain(text))
             except InvalidDomainError:
                 return None
+        case KeyKind.FORMER_SLUG:
+            return None
 
 
 def found(said: TenantKey | Found | None) -> Found:

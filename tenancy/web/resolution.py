@@ -3,27 +3,26 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 from tenancy import resolvers
 from tenancy.errors import (
     ConflictingTenantsError,
     MisdirectedHostError,
     MovedToPrimaryDomainError,
+    RenamedTenantError,
     TenancyError,
     UnknownTenantError,
 )
 from tenancy.registry.registry import Registry
-from tenancy.resolvers import Resolver, TenantKey
+from tenancy.resolvers import Found, KeyKind, Resolver, TenantKey
 from tenancy.resolvers.keys import found
 from tenancy.settings import Settings
 from tenancy.tenant import Tenant
+from tenancy.web import elsewhere
 from tenancy.web.asgi import Resolved
 from tenancy.web.asgi import Scope as MutableScope
 
-# RFC 3986, section 3.3 and 3.4; the percent sign is of what is encoded already.
-_PATH = "/%:@!$&'()*+,;=-._~"
-_QUERY = f"{_PATH}?"
+_NOWHERE = (UnknownTenantError, MisdirectedHostError)
 
 
 class Resolution:
@@ -31,7 +30,8 @@ class Resolution:
 
     Args:
         resolver: what a request says.
-        settings: the operator's hosts, and whether tenants are redirected to their own domain.
+        settings: the operator's hosts, and whether requests are redirected: to a tenant's own
+            domain, and from slugs that it had.
         registry: of the process, once it has started; raises `NotStartedError` before.
     """
 
@@ -41,6 +41,7 @@ class Resolution:
         self._resolver = resolver
         self._operator_hosts = frozenset(settings.operator_hosts)
         self._redirects = settings.redirect_to_primary
+        self._follows = settings.redirect_former_slugs
         self._registry = registry
 
     async def __call__(self, scope: MutableScope) -> Resolved:
@@ -56,35 +57,32 @@ class Resolution:
         said = found(self._resolver(scope))
         if not said.keys:
             raise UnknownTenantError("the request names no tenant")
-        tenant = self._registry().servable(await self._agreed(said.keys))
+        ends = await self._ends(said.keys)
+        if self._follows and any(isinstance(end, UnknownTenantError) for end in ends):
+            await self._follow(scope, said, ends, host)
+        tenant = self._registry().servable(_agreed(ends))
         moved = self._moved(scope, said.keys, tenant, host)
         return Resolved(tenant, moved, principal=said.principal, prefix=said.prefix)
 
-    async def _agreed(self, keys: tuple[TenantKey, ...]) -> Tenant:
-        """Return the one tenant that all *keys* lead to.
+    async def _ends(self, keys: tuple[TenantKey, ...]) -> list[Tenant | TenancyError]:
+        """Return where each of *keys* leads: to a tenant, or nowhere.
 
         Raises:
-            ConflictingTenantsError: they lead to two, or one of them leads nowhere.
-            UnknownTenantError, MisdirectedHostError: none leads anywhere.
+            TenancyError: nobody could be asked.
         """
         registry = self._registry()
+        ends: list[Any]
         if len(keys) == 1:
-            return await registry.find(keys[0])
-        ends: list[Any] = await asyncio.gather(
-            *(registry.find(key) for key in keys), return_exceptions=True
-        )
-        unknown = [
-            end for end in ends if isinstance(end, UnknownTenantError | MisdirectedHostError)
-        ]
+            try:
+                ends = [await registry.find(keys[0])]
+            except _NOWHERE as error:
+                ends = [error]
+            return ends
+        ends = await asyncio.gather(*(registry.find(key) for key in keys), return_exceptions=True)
         for end in ends:
-            if isinstance(end, BaseException) and end not in unknown:
-                raise end  # nobody could be asked
-        if len(unknown) == len(ends):
-            raise unknown[0]
-        if unknown or len({end.id for end in ends}) > 1:
-            raise ConflictingTenantsError("the sources of this request do not name one tenant")
-        first: Tenant = ends[0]
-        return first
+            if isinstance(end, BaseException) and not isinstance(end, _NOWHERE):
+                raise end
+        return ends
 
     def _moved(
         self, scope: MutableScope, keys: tuple[TenantKey, ...], tenant: Tenant, host: str
@@ -98,21 +96,69 @@ class Resolution:
             return None
         if not any(key.of_host for key in keys):
             return None
-        return _redirect(scope, primary)
+        moved = MovedToPrimaryDomainError("the tenant is served at its primary domain")
+        return elsewhere.at_host(moved, scope, primary)
+
+    async def _follow(
+        self, scope: MutableScope, said: Found, ends: list[Tenant | TenancyError], host: str
+    ) -> None:
+        """Redirect a request by a slug that its tenant had once, where host or path has said it.
+
+        Whatever else the request says must lead to that same tenant. A header or a token is no
+        address, so that there is nothing to lead to; a websocket follows no redirect.
+
+        Raises:
+            RenamedTenantError: it is redirected.
+        """
+        if scope["type"] != "http":
+            return
+        named: list[Tenant | None] = []
+        former: list[TenantKey] = []
+        for key, end in zip(said.keys, ends, strict=True):
+            if isinstance(end, Tenant):
+                named.append(end)
+                continue
+            is_address = key.of_host or said.prefix.endswith(f"/{key.name}")
+            if key.kind is not KeyKind.SLUG or not is_address:
+                return
+            former.append(key)
+            named.append(await self._registry().successor(key.name))
+        tenant = named[0]
+        if tenant is None or any(other is None or other.id != tenant.id for other in named):
+            return
+        raise self._renamed(scope, former, said.prefix, tenant, host)
+
+    def _renamed(
+        self,
+        scope: MutableScope,
+        former: list[TenantKey],
+        prefix: str,
+        tenant: Tenant,
+        host: str,
+    ) -> RenamedTenantError:
+        """Return the redirect from *former* slugs to where *tenant* is."""
+        renamed = RenamedTenantError("the tenant has another slug now")
+        for key in former:
+            if not key.of_host:
+                new = prefix.removesuffix(key.name) + tenant.slug
+                return elsewhere.at_prefix(renamed, scope, prefix, new)
+        if self._redirects and tenant.primary_domain is not None:
+            return elsewhere.at_host(renamed, scope, tenant.primary_domain)
+        below = host.removeprefix(former[0].name)
+        return elsewhere.at_host(renamed, scope, f"{tenant.slug}{below}")
 
 
-def _redirect(scope: MutableScope, domain: str) -> MovedToPrimaryDomainError:
-    """Return the redirect to *domain*, which the registry knows, with the same path and query.
+def _agreed(ends: list[Tenant | TenancyError]) -> Tenant:
+    """Return the one tenant that all *ends* are.
 
-    Without a scheme (RFC 3986, section 4.2): the client keeps its own, which behind a proxy that
-    ends TLS is not the one we see.
+    Raises:
+        ConflictingTenantsError: they are two, or one of them is nowhere.
+        UnknownTenantError, MisdirectedHostError: all are.
     """
-    port = resolvers.port(scope)
-    # Absolute targets and "*" begin with no slash, and have no path of ours.
-    path = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
-    path = path.partition(b"?")[0] if path.startswith(b"/") else b"/"
-    query = scope.get("query_string", b"")
-    where = f"//{domain}{f':{port}' if port else ''}{quote(path, safe=_PATH)}"
-    moved = MovedToPrimaryDomainError("the tenant is served at its primary domain")
-    moved.headers = (("location", where + (f"?{quote(query, safe=_QUERY)}" if query else "")),)
-    return moved
+    tenants = [end for end in ends if isinstance(end, Tenant)]
+    lost = [end for end in ends if not isinstance(end, Tenant)]
+    if not tenants:
+        raise lost[0]
+    if lost or len({tenant.id for tenant in tenants}) > 1:
+        raise ConflictingTenantsError("the sources of this request do not name one tenant")
+    return tenants[0]

@@ -38,6 +38,7 @@ POINTS = "tests/isolation/test_cancel_points.py"
 HOSTS = "tests/isolation/test_hosts.py"
 MUTATED_HOSTS = "tests/isolation/test_host_mutations.py"
 LEFT = "tests/isolation/test_left_behind.py"
+READ_ONLY = "tests/isolation/test_read_only.py"
 SHAPE = "tests/isolation/test_shape.py"
 SHUTDOWN = "tests/acceptance/test_shutdown.py"
 RACES = "tests/integration/test_migrate_races.py"
@@ -224,6 +225,11 @@ MUTANTS = (
         "a transaction inside of another",
         ("transaction.py", "outer is not None and outer.is_mine()", "False"),
         *(HANDLER, "-k", "task_holds_one or second_transaction"),
+    ),
+    _one(
+        "a read-only transaction becomes read-write",
+        ("scope.py", "' READ ONLY; CLOSE ALL'", "' READ ONLY'"),
+        *(READ_ONLY, "-k", "read_write"),
     ),
     # Deadlines
     _one(

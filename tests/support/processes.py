@@ -44,11 +44,11 @@ class Result:
     err: str
 
 
-async def run(
-    *command: str, env: Mapping[str, str], cwd: Path | None = None, seconds: float = START_SECONDS
-) -> Result:
-    """Run ``python`` with *command* to its end."""
-    process = await asyncio.create_subprocess_exec(
+async def started(
+    *command: str, env: Mapping[str, str], cwd: Path | None = None
+) -> asyncio.subprocess.Process:
+    """Start ``python`` with *command*."""
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
         env=env,
@@ -57,6 +57,13 @@ async def run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def run(
+    *command: str, env: Mapping[str, str], cwd: Path | None = None, seconds: float = START_SECONDS
+) -> Result:
+    """Run ``python`` with *command* to its end."""
+    process = await started(*command, env=env, cwd=cwd)
     out, err = await asyncio.wait_for(process.communicate(), seconds)
     assert process.returncode is not None
     return Result(process.returncode, out.decode(), err.decode())

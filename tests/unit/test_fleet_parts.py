@@ -15,7 +15,7 @@ from tenancy.migrate.files.model import Files, Migration, Stage, Written
 from tenancy.migrate.files.parts import Part
 from tenancy.migrate.files.reading import Reading
 from tenancy.migrate.files.source import Source
-from tenancy.migrate.fleet import phases, waves
+from tenancy.migrate.fleet import outline, phases, waves
 from tenancy.migrate.fleet.amounts import Amount
 from tenancy.migrate.fleet.options import InvalidOptionsError, Options
 from tenancy.migrate.fleet.policy import ALIKE, StopRule
@@ -121,6 +121,16 @@ def _file(number: int, *, transactional: bool = True) -> Migration:
 chains = st.lists(st.booleans(), min_size=1, max_size=12).map(
     lambda kinds: tuple(_file(n, transactional=kind) for n, kind in enumerate(kinds, 1))
 )
+
+
+def test_many_phases_are_few_words_and_whole_for_programs() -> None:
+    chain = [_file(number, transactional=number % 2 > 0) for number in range(1, 10)]
+    made = outline.Outline(0, (3,), phases.split([chain]))
+    (line,) = outline.lines(made, Options())
+    assert line.endswith("; 0005, 4 schemas at a time; and 4 more")
+    parts = outline.as_json(made, Options())["parts"]
+    assert isinstance(parts, list)
+    assert len(parts) == 9
 
 
 @given(chains, st.data())

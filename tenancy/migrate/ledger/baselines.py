@@ -1,7 +1,6 @@
 """One row for many files: what a snapshot brought, or what was there before the ledger."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 import asyncpg
 
@@ -16,7 +15,6 @@ async def record(
     base: Baseline,
     *,
     name: str,
-    run_id: UUID | None = None,
 ) -> None:
     """Set *base* for the tenant's schema *schema*, of which the ledger has nothing yet.
 
@@ -25,7 +23,6 @@ async def record(
         schema: the schema.
         base: the version and the digest of the chain up to it.
         name: where it comes from, in one word.
-        run_id: of the run, if it is one's.
 
     Raises:
         AlreadyAppliedError: the ledger has something of this schema.
@@ -38,15 +35,14 @@ async def record(
         "(SELECT FROM tenancy.migrations WHERE schema_oid = $1) "
         "ON CONFLICT DO NOTHING RETURNING schema_oid) "
         "INSERT INTO tenancy.migrations "
-        "(schema_oid, version, schema_name, stage, name, checksum, run_id, kind) "
-        "SELECT $1, $4, $2, $3, $6, $5, $7, 'baseline' FROM checkpoint",
+        "(schema_oid, version, schema_name, stage, name, checksum, kind) "
+        "SELECT $1, $4, $2, $3, $6, $5, 'baseline' FROM checkpoint",
         schema.oid,
         schema.name,
         Stage.TENANT,
         base.version,
         base.digest,
         name,
-        run_id,
     )
     if not status.endswith(" 1"):
         raise AlreadyAppliedError(f"the ledger has something of {schema.name} already")

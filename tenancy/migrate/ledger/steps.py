@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Attempt:
     """A statement that was begun.
 
     Attributes:
@@ -63,10 +63,10 @@ class Step:
     indexes: tuple[int, ...] | None
 
 
-async def of_file(conn: asyncpg.Connection, place: Place) -> dict[int, Step]:
+async def of_file(conn: asyncpg.Connection, place: Place) -> dict[int, Attempt]:
     """Return the statements of a file that were begun, by number."""
     rows = await conn.fetch(f"SELECT * FROM tenancy.steps WHERE {place.sql()} ORDER BY step")
-    return {row["step"]: _step(row) for row in rows}
+    return {row["step"]: _attempt(row) for row in rows}
 
 
 async def unfinished(conn: asyncpg.Connection, oid: int) -> list[str]:
@@ -102,7 +102,7 @@ def done(place: Place, statement: str, run_id: UUID | None) -> str:
     return _insert(place, statement, run_id, None, "pg_catalog.clock_timestamp()")
 
 
-def begin_again(place: Place, last: Step, run_id: UUID | None) -> str:
+def begin_again(place: Place, last: Attempt, run_id: UUID | None) -> str:
     """Return the SQL that begins a statement again; it finds a row if nobody else has."""
     return (
         "UPDATE tenancy.steps SET started_at = pg_catalog.clock_timestamp(), "
@@ -158,8 +158,8 @@ def _insert(
     )
 
 
-def _step(row: asyncpg.Record) -> Step:
-    return Step(
+def _attempt(row: asyncpg.Record) -> Attempt:
+    return Attempt(
         row["step"],
         row["statement"],
         row["started_at"],

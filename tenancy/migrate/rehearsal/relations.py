@@ -23,17 +23,6 @@ _LOCKS = """
     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
       AND l.relation = ANY ($1::oid[]) AND l.mode = ANY ($2::text[])
 """
-# A row's change takes RowExclusiveLock. A foreign key into a shared table takes
-# ShareRowExclusiveLock, and goes with the clone.
-_OUTSIDE = """
-    SELECT min(pg_catalog.format('%I.%I', n.nspname, c.relname))
-    FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-      AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareRowExclusiveLock')
-      AND c.relkind IN ('r', 'p', 'm', 'v', 'S')
-      AND n.nspname NOT IN ($1, 'pg_catalog', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'
-"""
 _SIZE = "SELECT pg_catalog.pg_table_size($1::oid)"
 _SEQUENCES = """
     SELECT c.oid, c.relname::text AS name, pg_catalog.pg_sequence_last_value(c.oid) AS value
@@ -120,12 +109,6 @@ class Sight:
     async def _relations(self) -> Iterable[Relation]:
         rows = await self.conn.fetch(_RELATIONS, list(self.schemas))
         return [Relation(**dict(row)) for row in rows]
-
-
-async def writes_outside(conn: asyncpg.Connection, schema: str) -> str:
-    """Return what the open transaction has changed outside of *schema*; empty: nothing."""
-    found: str | None = await conn.fetchval(_OUTSIDE, schema)
-    return found or ""
 
 
 async def sequences(conn: asyncpg.Connection, schema: str) -> dict[int, tuple[str, int]]:

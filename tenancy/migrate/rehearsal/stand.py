@@ -15,11 +15,11 @@ from tenancy.migrate.plan.steps import Step as Behind
 from tenancy.migrate.plan.steps import Survey
 from tenancy.migrate.plan.survey import survey
 from tenancy.migrate.rehearsal.records import How, Rehearsal, Tried
-from tenancy.migrate.rehearsal.relations import Sight, sequences, writes_outside
+from tenancy.migrate.rehearsal.relations import Sight, sequences
 from tenancy.migrate.rehearsal.restless import refuse_setval
 from tenancy.migrate.rehearsal.trying import Trial, replay
 from tenancy.migrate.rehearsal.undone import undone
-from tenancy.migrate.upgrade import lock, script
+from tenancy.migrate.upgrade import elsewhere, lock, script
 from tenancy.migrate.upgrade.change import BEGIN
 from tenancy.migrate.upgrade.scope import Scope
 from tenancy.migrate.upgrade.scratch import scratch
@@ -71,7 +71,7 @@ class Stand:
                 for migration in migrations:
                     scope = await self._scope(conn, schema, migration)
                     await replay(conn, scope, migration)
-                if outside := await writes_outside(conn, schema.name):
+                if outside := await elsewhere.changed(conn, [schema.name]):
                     raise NotReplayableError(
                         f"a clone cannot be made: the files write to {outside}"
                     )
@@ -87,7 +87,7 @@ class Stand:
         scope = await self._scope(conn, schema, migration)
         await conn.execute(BEGIN)
         tried = await self._trial(conn, scope, migration).run()
-        outside = "" if tried.failure else await writes_outside(conn, schema.name)
+        outside = "" if tried.failure else await elsewhere.changed(conn, [schema.name])
         await conn.execute("ROLLBACK" if tried.failure or outside else "COMMIT")
         await script.all_of(conn, FORGET)
         return replace(tried, outside=outside)

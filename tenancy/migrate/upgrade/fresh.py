@@ -1,7 +1,6 @@
 """A new schema on its way from nothing to the target, in one transaction of the caller's."""
 
 from dataclasses import replace
-from uuid import UUID
 
 import asyncpg
 
@@ -29,11 +28,10 @@ _DEFERRED = """
 """
 
 
-async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
+async def fill(
     conn: asyncpg.Connection,
     schema: SchemaRef,
     migrations: tuple[Migration, ...],
-    run_id: UUID | None = None,
     *,
     shared: str,
     snapshot: Snapshot | None = None,
@@ -46,7 +44,6 @@ async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
         conn: in a transaction; roll back where this fails.
         schema: new, and seen by nobody else.
         migrations: all files of tenants.
-        run_id: of the run, if it is one's.
         shared: the shared schema's name.
         snapshot: one that fits; the files after it are applied. None: all are.
 
@@ -60,11 +57,11 @@ async def fill(  # noqa: PLR0913 - what is to be done, then how, by name
     if snapshot is not None and (rest := snapshot.rest(migrations)) is not None:
         await pour(conn, schema, snapshot, shared=shared)
         base = Baseline(snapshot.version, snapshot.digest)
-        await begin(conn, schema, base, name="snapshot", run_id=run_id)
+        await begin(conn, schema, base, name="snapshot")
     rest = migrations if rest is None else rest
     defers = rest != migrations
     for migration in map(inside, rest):
-        await runner.apply(conn, schema, migration, run_id, shared=shared)
+        await runner.apply(conn, schema, migration, None, shared=shared)
         defers = defers or "deferred" in migration.source.text.lower()
         if defers and migration.version != rest[-1].version:
             await check_deferred(conn, schema, migration)
@@ -100,7 +97,6 @@ async def begin(
     base: Baseline,
     *,
     name: str,
-    run_id: UUID | None = None,
 ) -> None:
     """Let the ledger of *schema* begin at *base*, in the open transaction, and stamp the schema.
 
@@ -109,12 +105,11 @@ async def begin(
         schema: of which the ledger has nothing.
         base: the version and the digest of the chain up to it.
         name: where it comes from, in one word.
-        run_id: of the run, if it is one's.
 
     Raises:
         AlreadyAppliedError: the ledger has something of it.
     """
-    await baselines.record(conn, schema, base, name=name, run_id=run_id)
+    await baselines.record(conn, schema, base, name=name)
     facts = await checkpoints.facts(conn, schema)
     await conn.execute(stamp.sql(schema, facts.comment, Move("", base.digest, base.version)))
 

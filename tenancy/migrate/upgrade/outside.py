@@ -12,7 +12,7 @@ import asyncpg
 
 from tenancy.migrate.ledger import steps
 from tenancy.migrate.ledger.records import Failure
-from tenancy.migrate.ledger.steps import Place, Step
+from tenancy.migrate.ledger.steps import Attempt, Place
 from tenancy.migrate.upgrade import script, truth
 from tenancy.migrate.upgrade.change import BEGIN, Change
 from tenancy.migrate.upgrade.scope import timeouts
@@ -89,7 +89,7 @@ class Outside:
                 limit = 0 if unit.concurrent and asked is None else usual
                 await self._conn.execute(f"SET {name} = {limit:d}")
 
-    async def _do(self, unit: Unit, step: Step | None) -> None:
+    async def _do(self, unit: Unit, step: Attempt | None) -> None:
         if unit.way is Run.INSIDE and step is None and await self._inside(unit):
             return
         if step is not None and await self._is_done(unit, step):
@@ -117,7 +117,7 @@ class Outside:
             raise
         return True
 
-    async def _is_done(self, unit: Unit, step: Step) -> bool:
+    async def _is_done(self, unit: Unit, step: Attempt) -> bool:
         """Whether *unit*, which was begun as *step*, is done; false: it is to be run again."""
         if step.again or self._migration.directives.idempotent:
             return False
@@ -126,7 +126,7 @@ class Outside:
             raise NeedsDecisionError(self._doubt(unit, step))
         return found is Truth.DONE
 
-    async def _outside(self, unit: Unit, step: Step | None) -> None:
+    async def _outside(self, unit: Unit, step: Attempt | None) -> None:
         schema, conn = self._file.schema, self._conn
         place, run_id = self._place(unit), self._change.run_id
         before = step.indexes if step else await truth.indexes(conn, schema, unit)
@@ -184,7 +184,7 @@ class Outside:
         script.refuse(self._change, error)
         raise script.failed_at(self._migration, error, unit.statement.start) from error
 
-    def _refuse_changed(self, units: tuple[Unit, ...], begun: dict[int, Step]) -> None:
+    def _refuse_changed(self, units: tuple[Unit, ...], begun: dict[int, Attempt]) -> None:
         texts = {unit.number: unit.digest for unit in units}
         for number, step in sorted(begun.items()):
             if texts.get(number) != step.statement:
@@ -194,7 +194,7 @@ class Outside:
                     "and changed since then: restore it as it was; what follows it may change",
                 )
 
-    def _doubt(self, unit: Unit, step: Step) -> Failure:
+    def _doubt(self, unit: Unit, step: Attempt) -> Failure:
         migration, who = self._migration, self._change.facts.slug or self._file.schema.name
         command = (
             f"python -m tenancy.migrate resolve {who} --version {migration.version} "

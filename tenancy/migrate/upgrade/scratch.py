@@ -18,7 +18,7 @@ from tenancy.identifiers import CATALOG_SCHEMA, constant, literal, quoted
 from tenancy.migrate.files.model import Migration
 from tenancy.migrate.ledger import checkpoints, mends
 from tenancy.migrate.ledger.records import SchemaRef
-from tenancy.migrate.upgrade import lock, runner, script
+from tenancy.migrate.upgrade import elsewhere, lock, runner, script
 from tenancy.migrate.upgrade.inside import inside
 from tenancy.migrate.upgrade.lock import LockHeldError
 from tenancy.migrate.upgrade.script import MigrationFailedError
@@ -42,19 +42,12 @@ _LEFT = """
             AND l.classid = $2 AND l.objid = n.oid)
 """
 
+READY_PREFIX = "t_ready_"  # of those that are made ahead of tenants
 
-# Rows of tables that are not the schema's, changed in this transaction; the ledger's do not count.
-_OUTSIDE = """
-    SELECT min(pg_catalog.format('%I.%I', n.nspname, c.relname))
-    FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-      AND l.mode = 'RowExclusiveLock' AND c.relkind = 'r' AND c.relpersistence <> 't'
-      AND n.nspname NOT IN ($1, $2, 'pg_catalog', 'pg_toast')
-      AND pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid)
-        + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
-        + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) > 0
-"""
+_KEEPING = "SELECT pg_catalog.pg_advisory_xact_lock($1::int, $2::int)"
+_TENANTS = "SELECT true FROM tenancy.tenants WHERE schema_name = $1"
+_OR_READY = "UNION ALL SELECT true FROM tenancy.ready_schemas WHERE schema_name = $1"
+_NAMED = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1"
 
 
 @asynccontextmanager
@@ -124,7 +117,8 @@ async def replayed(
 async def _refuse_outside(
     conn: asyncpg.Connection, schema: SchemaRef, migration: Migration
 ) -> None:
-    if outside := await conn.fetchval(_OUTSIDE, schema.name, CATALOG_SCHEMA):
+    # The ledger's rows do not count.
+    if outside := await elsewhere.changed(conn, [schema.name, CATALOG_SCHEMA], rows=True):
         raise MigrationRefusedError(
             f"{migration.label}: changes rows of {outside}, which would stay when the schema that "
             "the files are tried in is dropped"
@@ -132,7 +126,11 @@ async def _refuse_outside(
 
 
 async def keep(conn: asyncpg.Connection, schema: SchemaRef) -> None:
-    """Let the scratch *schema* be an ordinary one, in the transaction that makes it a tenant's."""
+    """Let the scratch *schema* be an ordinary one, in the transaction that makes it somebody's.
+
+    Who would drop it waits for that transaction's end, however that comes, and looks again.
+    """
+    await conn.execute(_KEEPING, lock.KEEP_CLASS, lock.key(schema.oid))
     comment = (await checkpoints.facts(conn, schema)).comment
     words = constant(comment.removeprefix(MARK).lstrip("\n"))
     await conn.execute(f"COMMENT ON SCHEMA {quoted(schema.name)} IS {words}")
@@ -152,9 +150,7 @@ async def _made(conn: asyncpg.Connection, settings: Settings, name: str) -> Sche
         async with conn.transaction():
             await conn.execute(f"CREATE SCHEMA {quoted(name)}")
             await conn.execute(f"COMMENT ON SCHEMA {quoted(name)} IS {literal(MARK)}")
-            oid = await conn.fetchval(
-                "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1", name
-            )
+            oid = await conn.fetchval(_NAMED, name)
             await lock.take(conn, oid)  # before others see it
     except asyncpg.InsufficientPrivilegeError as error:
         raise unprivileged(settings, "a schema to try the files in") from error
@@ -173,8 +169,13 @@ async def _dropped(settings: Settings, schema: SchemaRef) -> None:
 
 
 async def _drop(conn: asyncpg.Connection, schema: SchemaRef) -> None:
-    if await conn.fetchval("SELECT true FROM tenancy.tenants WHERE schema_name = $1", schema.name):
-        return
     await conn.execute(f"SET LOCAL lock_timeout = {DROP_LOCK_TIMEOUT_MILLISECONDS:d}")
+    await conn.execute(_KEEPING, lock.KEEP_CLASS, lock.key(schema.oid))
+    kept = _TENANTS if not schema.name.startswith(READY_PREFIX) else f"{_TENANTS} {_OR_READY}"
+    if await conn.fetchval(kept, schema.name):
+        return
+    # A new schema of that name, which somebody else made, is not ours.
+    if await conn.fetchval(_NAMED, schema.name) != schema.oid:
+        return
     await conn.execute(f"DROP SCHEMA {quoted(schema.name)} CASCADE")
     await mends.forget(conn, [schema.oid])

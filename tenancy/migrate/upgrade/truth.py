@@ -5,7 +5,7 @@ from enum import Enum, auto
 import asyncpg
 
 from tenancy.migrate.ledger.records import SchemaRef
-from tenancy.migrate.ledger.steps import Step
+from tenancy.migrate.ledger.steps import Attempt
 from tenancy.migrate.upgrade.session import UNLIMITED_SECONDS
 from tenancy.migrate.upgrade.units import Means, Unit
 
@@ -63,7 +63,7 @@ async def indexes(
     return tuple(row["oid"] for row in rows)
 
 
-async def look(conn: asyncpg.Connection, schema: SchemaRef, unit: Unit, step: Step) -> Truth:
+async def look(conn: asyncpg.Connection, schema: SchemaRef, unit: Unit, step: Attempt) -> Truth:
     """Return what has become of *unit*, which was begun as *step*."""
     if unit.means is Means.BUILD:
         return await _built(conn, schema, unit, step)
@@ -127,7 +127,7 @@ async def _broken(
     return [row for row in found if not row["valid"]]
 
 
-async def _built(conn: asyncpg.Connection, schema: SchemaRef, unit: Unit, step: Step) -> Truth:
+async def _built(conn: asyncpg.Connection, schema: SchemaRef, unit: Unit, step: Attempt) -> Truth:
     index, table = unit.names
     if index:
         found = await conn.fetch(_BY_NAME, *_at(schema, (*table[:-1], index[-1])))

@@ -1,0 +1,74 @@
+"""A tenant in state read_only is not written to, whatever its views try: the server refuses."""
+
+import asyncpg
+import pytest
+from support.databases import Database, Open, superuser
+from support.notes import read
+
+from tenancy import Tenancy, provision
+from tenancy.errors import TenancyError
+from tenancy.scope import IsolationLevel
+
+INSERT = "INSERT INTO notes (body) VALUES ('written')"
+
+# Before the insert. Each makes a transaction that has read nothing yet read-write, or the next one.
+TRICKS = {
+    "nothing": "",
+    "SET TRANSACTION": "SET TRANSACTION READ WRITE",
+    "SET LOCAL": "SET LOCAL transaction_read_only = off",
+    "SET": "SET transaction_read_only = off",
+    "RESET": "RESET transaction_read_only",
+    "set_config()": "SELECT set_config('transaction_read_only', 'off', true)",
+    "UPDATE pg_settings": "UPDATE pg_settings SET setting = 'off' "
+    "WHERE name = 'transaction_read_only'",
+    "in a savepoint": "SAVEPOINT s; SET TRANSACTION READ WRITE",
+    "the session's default": "SET default_transaction_read_only = off",
+    "the session's characteristics": "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+    "DO": "DO $$ BEGIN SET TRANSACTION READ WRITE; END $$",
+    "RESET ALL": "RESET ALL",
+    "DISCARD": "DISCARD TEMP",
+    "BEGIN": "BEGIN READ WRITE",
+}
+# The transaction's wall is gone with it; but then so are the path and, from `role` on, the role.
+LEAVING = {
+    "COMMIT": "COMMIT; BEGIN READ WRITE",
+    "ROLLBACK": "ROLLBACK; BEGIN READ WRITE",
+    "COMMIT AND CHAIN": "COMMIT AND CHAIN; SET TRANSACTION READ WRITE",
+}
+LEVELS = ("schema", "role", "strict")
+
+
+async def _bodies(database: Database) -> list[str]:
+    async with superuser(database.superuser_url) as conn:
+        schema = await conn.fetchval("SELECT schema_name FROM tenancy.tenants WHERE slug = 'acme'")
+        return [row["body"] for row in await conn.fetch(f'SELECT body FROM "{schema}".notes')]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("trick", [*TRICKS, *LEAVING])
+async def test_no_view_writes_for_a_read_only_tenant(
+    open_tenancy: Open, database: Database, level: str, trick: str
+) -> None:
+    async with provision.administrator(database.settings()) as admin:
+        await admin.make_read_only("acme")
+    text = {**TRICKS, **LEAVING}[trick]
+    async with open_tenancy(isolation=level, pool_max_size=1) as tenancy:
+        for committing in ("", "COMMIT"):
+            with pytest.raises((TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+                async with tenancy.transaction("acme") as conn:
+                    for statement in (text, INSERT, committing):
+                        if statement:
+                            await conn.execute(statement)
+        assert await read(tenancy, "acme") == []
+    assert await _bodies(database) == []
+
+
+@pytest.mark.parametrize("trick", ["SET TRANSACTION", "SET LOCAL", "SET", "set_config()", "BEGIN"])
+@pytest.mark.parametrize("isolation", [None, "repeatable_read", "serializable"])
+async def test_the_server_itself_refuses_to_make_the_transaction_read_write(
+    tenancy: Tenancy, trick: str, isolation: IsolationLevel | None
+) -> None:
+    """As its first statement too: from the way in on there is a snapshot."""
+    with pytest.raises(asyncpg.ActiveSQLTransactionError):
+        async with tenancy.transaction("acme", readonly=True, isolation=isolation) as conn:
+            await conn.execute(TRICKS[trick])
