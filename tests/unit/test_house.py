@@ -27,7 +27,7 @@ FLOORS = {
     "web": 1,
     "envelope": 2,
     "fairness.limits": 2,
-    "loading": 2,
+    "loading": 3,
     "fairness.outage": 2,
     "fairness.permits": 2,
     "faults": 2,
@@ -35,6 +35,7 @@ FLOORS = {
     "problems": 2,
     "resolvers": 2,
     "settings": 2,
+    "deployment": 3,
     "exits": 3,
     "fairness.entrance": 3,
     "pool.pooler": 3,
@@ -70,7 +71,7 @@ FLOORS = {
     "registry.registry": 9,
     "startup": 9,
     "web.shutdown": 9,
-    "commands": 10,
+    "commands.slugs": 9,
     "jobs": 10,
     "migrate.commands": 10,
     "testing": 10,
@@ -82,7 +83,8 @@ FLOORS = {
     "app": 14,
     "demo": 15,
     "serve": 16,
-    "__main__": 17,
+    "commands": 17,
+    "__main__": 18,
 }
 
 
