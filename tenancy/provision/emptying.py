@@ -34,7 +34,7 @@ _CAPACITY = """
          * (current_setting('max_connections')::int
             + current_setting('max_prepared_transactions')::int)
 """
-_FOREIGN_KEYS = f"""
+_FOREIGN_KEYS = """
     SELECT c.conrelid, c.confrelid,
            pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname)
                AS statement
@@ -44,7 +44,6 @@ _FOREIGN_KEYS = f"""
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1
       AND d.classid = 'pg_class'::regclass
       AND c.contype = 'f' AND c.conparentid = 0 AND f.relnamespace <> $1
-    LIMIT {FOREIGN_KEYS:d}
 """
 # Views before what they are made of, partitions before what they are parts of: each goes with few
 # others. What no kind here is of goes with the schema.
@@ -103,8 +102,10 @@ class Emptying:
             DatabaseSetupError: one object alone does not fit the lock table.
         """
         self._most = max(LEAST_LOCKS, await self._conn.fetchval(_CAPACITY) // SHARE)
-        while keys := await self._conn.fetch(_FOREIGN_KEYS, self._schema.oid):
-            await self._patiently(lambda keys=keys: self._let_go(keys), _both(keys))  # type: ignore[misc]
+        keys = await self._conn.fetch(_FOREIGN_KEYS, self._schema.oid)
+        for first in range(0, len(keys), FOREIGN_KEYS):
+            few = keys[first : first + FOREIGN_KEYS]
+            await self._patiently(lambda few=few: self._let_go(few), _both(few))  # type: ignore[misc]
         dropped = 0
         while found := await self._conn.fetch(_NEXT, self._schema.oid, self._count()):
             first = found[0]["rank"]

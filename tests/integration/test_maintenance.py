@@ -76,6 +76,20 @@ async def test_one_that_cannot_be_purged_is_named_and_the_others_are(database: D
     assert (await _round(database))[0] == Done("purge", 1)
 
 
+async def test_one_that_somebody_else_is_purging_is_left_to_him(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "WAIT_SECONDS", 0.0)
+    await _deleted(database, "hooli", "initech")
+    async with superuser(database.superuser_url) as conn:
+        await conn.execute(
+            "SELECT pg_advisory_lock(7306118, schema_name::regnamespace::oid::int) "
+            "FROM tenancy.tenants WHERE slug = 'hooli'"
+        )
+        assert (await _round(database))[0] == Done("purge", 1)
+        assert await _slugs(database) == ["acme", "globex", "hooli"]
+
+
 async def test_a_task_that_fails_ends_no_other(database: Database) -> None:
     async def fails(_: Administrator) -> int:
         raise TenancyError("no")

@@ -355,6 +355,39 @@ async def test_a_purge_that_is_cut_anywhere_goes_on(
     assert statements > 30
 
 
+async def test_a_tenant_that_is_just_being_restored_is_not_purged(database: Database) -> None:
+    hooks, may_end = Hooks(), asyncio.Event()
+
+    @hooks.after(Step.RESTORE)
+    async def after(_: Event) -> None:
+        await may_end.wait()
+
+    settings = database.settings()
+    async with (
+        provision.administrator(settings, hooks=hooks) as admin,
+        provision.administrator(settings) as other,
+        superuser(database.superuser_url) as conn,
+    ):
+        await admin.create("initech")
+        before = await lives.traces(database)
+        await admin.delete("initech")
+        restoring = asyncio.create_task(admin.restore("initech"))
+        waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+        written = "SELECT state = 'idle in transaction' FROM pg_stat_activity WHERE pid = $1"
+        pid = admin.connection.get_server_pid()
+        while not await conn.fetchval(written, pid):  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.005)
+        purging = asyncio.create_task(other.purge("initech", early=True))
+        while not await conn.fetchval(waits):  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.005)
+        may_end.set()
+        await restoring
+        with pytest.raises(NotDeletedError):
+            await purging
+        assert (await admin.show("initech")).tenant.state is State.ACTIVE
+    assert await lives.traces(database) == before
+
+
 async def test_two_purges_at_once_are_one(database: Database) -> None:
     before = await lives.traces(database)
     async with provision.administrator(database.settings()) as admin:
