@@ -241,6 +241,18 @@ class Settings(BaseSettings):
         le=3650,
         description="Days between a tenant's deletion and its purge, while it can be restored.",
     )
+    hooks: str | None = Field(
+        default=None,
+        description="Hooks of the steps of a tenant's life, module:object, for the commands and "
+        "the operator's API. Unset: none.",
+    )
+    ready_schemas: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Schemas made ahead, which new tenants are given at once; whoever maintains "
+        "the database makes them up to this many. 0: none.",
+    )
     require_durability: bool = Field(
         default=True,
         description="Refuse to start on a server with fsync or full_page_writes off.",

@@ -10,7 +10,7 @@ from support.databases import Database, superuser
 from support.processes import environment
 
 from tenancy import portability, provision
-from tenancy.__main__ import cli
+from tenancy.commands.tree import cli
 from tenancy.errors import ArchiveError, NotPortableError, PurgeNotDueError, SchemaInUseError
 from tenancy.tenant import State
 
