@@ -28,6 +28,7 @@ FOREIGN_KEYS = 20  # in one transaction: the table that all tenants refer to is 
 
 # Others wait behind us for a table that all tenants refer to, and for the tenant's own nobody does.
 _SHORT, _LONG = "200ms", "2s"
+_ENDLESS = "SET LOCAL statement_timeout = 0"  # whatever the login's is
 
 _CAPACITY = """
     SELECT current_setting('max_locks_per_transaction')::int
@@ -123,7 +124,7 @@ class Emptying:
 
         async def drop() -> None:
             async with conn.transaction():
-                await conn.execute(f"SET LOCAL lock_timeout = '{_LONG}'")
+                await conn.execute(f"SET LOCAL lock_timeout = '{_LONG}'; {_ENDLESS}")
                 await reach.refuse_shared(conn, self._schema)
                 await conn.execute(f"DROP SCHEMA {name} CASCADE")
 
@@ -173,7 +174,8 @@ class Emptying:
         async with self._conn.transaction():
             # What a crash undoes is done again; the last transaction of a purge waits for the disk.
             await self._conn.execute(
-                f"SET LOCAL lock_timeout = '{lock_timeout}'; SET LOCAL synchronous_commit = off"
+                f"SET LOCAL lock_timeout = '{lock_timeout}'; SET LOCAL synchronous_commit = off; "
+                f"{_ENDLESS}"
             )
             yield
 
