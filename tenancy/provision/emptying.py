@@ -4,10 +4,10 @@ Each transaction is whole by itself, so whoever is stopped goes on where he was.
 """
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import TypeVar
 
 import asyncpg
 
@@ -19,12 +19,12 @@ from tenancy.migrate.upgrade.retry import is_contention
 from tenancy.migrate.upgrade.session import backoff
 from tenancy.provision import reach
 
-_log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 SHARE = 8  # of the lock table that one of our transactions may fill: one in so many
 LEAST_LOCKS = 32
 OBJECTS_PER_TABLE = 10  # to begin with; then as many as there were
-FOREIGN_KEYS = 20  # in one transaction: the table that all tenants refer to is locked for so long
+HELD_SECONDS = 0.01  # the longest that a table which all tenants refer to is locked; or one key's
 
 # Others wait behind us for a table that all tenants refer to, and for the tenant's own nobody does.
 _SHORT, _LONG = "200ms", "2s"
@@ -104,9 +104,9 @@ class Emptying:
         """
         self._most = max(LEAST_LOCKS, await self._conn.fetchval(_CAPACITY) // SHARE)
         keys = await self._conn.fetch(_FOREIGN_KEYS, self._schema.oid)
-        for first in range(0, len(keys), FOREIGN_KEYS):
-            few = keys[first : first + FOREIGN_KEYS]
-            await self._patiently(lambda few=few: self._let_go(few), _both(few))  # type: ignore[misc]
+        while keys:
+            gone = await self._patiently(lambda: self._let_go(keys), _both(keys[:50]))  # noqa: B023 - now
+            keys = keys[gone:]
         dropped = 0
         while found := await self._conn.fetch(_NEXT, self._schema.oid, self._count()):
             first = found[0]["rank"]
@@ -130,11 +130,17 @@ class Emptying:
 
         await self._patiently(drop, [])
 
-    async def _let_go(self, keys: Sequence[asyncpg.Record]) -> None:
-        """Drop foreign keys to tables that others use: locks them, so for as short as possible."""
+    async def _let_go(self, keys: Sequence[asyncpg.Record]) -> int:
+        """Drop the first of *keys*, to tables that others use; return how many it could be."""
         async with self._short(_SHORT):
-            for key in keys:
+            begun = monotonic()
+            for count, key in enumerate(keys, start=1):
                 await self._conn.execute(key["statement"])
+                if count == 1:
+                    begun = monotonic()  # until then it may have waited
+                elif monotonic() - begun > HELD_SECONDS:
+                    break
+        return count
 
     async def _dropped(self, rows: Sequence[asyncpg.Record]) -> int:
         """Drop *rows*, or as many of them as may go at once; return how many did."""
@@ -180,9 +186,9 @@ class Emptying:
             yield
 
     async def _patiently(
-        self, work: Callable[[], Awaitable[None]], relations: Sequence[int]
-    ) -> None:
-        """Do *work*, again and again where others are in its way."""
+        self, work: Callable[[], Awaitable[Result]], relations: Sequence[int]
+    ) -> Result:
+        """Return what *work* returns, which is done again and again where others are in its way."""
         deadline = monotonic() + self._wait_seconds
         attempt = 0
         while True:
