@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
@@ -70,7 +71,7 @@ async def main(tables: int, rounds: int) -> None:
         async with provision.administrator(settings) as admin:
             for n in range(5):
                 found.setdefault("from the files", []).append(
-                    await timed(lambda n=n: admin.create(f"replayed-{n}"))
+                    await timed(partial(admin.create, f"replayed-{n}"))
                 )
             snapshot = await migrate.snapshot(settings)
             written(snapshot, folder)
