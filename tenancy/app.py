@@ -3,18 +3,12 @@
 ``hypercorn -c config/hypercorn.toml "tenancy.app:create_app()"``
 """
 
-from typing import Any
+from quart import Quart
+from quart_schema import Info, QuartSchema
 
-from pydantic import ValidationError
-from quart import Quart, Response
-from quart_schema import Info, OpenAPIProvider, QuartSchema, RequestSchemaValidationError
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Rule
-
-from tenancy import problems
 from tenancy.extension import Tenancy
 from tenancy.settings import Settings
-from tenancy.web.hooks import answered
+from tenancy.web import described
 
 DOCUMENTATION = ("openapi", "redoc_ui", "scalar_ui", "swagger_ui")  # endpoints of quart-schema
 MAX_BODY_BYTES = 1024 * 1024
@@ -35,38 +29,6 @@ REFUSALS = {
     503: "Busy, not ready, or the outcome is unknown: see `code` and Retry-After.",
     504: "The database took too long.",
 }
-_PROBLEM = {
-    "type": "object",
-    "description": "Why a request was refused (RFC 9457).",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string", "description": "Stable; what programs should look at."},
-        "errors": {"type": "array", "items": {"type": "object"}},
-    },
-    "required": ["type", "title", "status", "code"],
-}
-
-
-class _Description(OpenAPIProvider):
-    """quart-schema's, with the refusals; a view that names no answer of its own answers 204."""
-
-    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
-        paths, components = super().build_paths(rule)
-        problem = {"$ref": "#/components/schemas/Problem"}
-        for operations in paths.values():
-            for operation in operations.values():
-                answers = operation["responses"] or {204: {"description": "Done."}}
-                refusals = {
-                    status: {
-                        "description": words,
-                        "content": {problems.MEDIA_TYPE: {"schema": problem}},
-                    }
-                    for status, words in REFUSALS.items()
-                }
-                operation["responses"] = {**refusals, **answers}
-        return paths, {**components, "Problem": _PROBLEM}
 
 
 def create_app(
@@ -93,38 +55,12 @@ def create_app(
     QuartSchema(
         app,
         info=Info(title=title, version="1"),
-        openapi_provider_class=_Description,
+        openapi_provider_class=described.by(REFUSALS),
         redoc_ui_path=None,
         scalar_ui_path=None,
     )
     for endpoint in DOCUMENTATION:
         if endpoint in app.view_functions:
             tenancy.exempt(app.view_functions[endpoint])
-    app.register_error_handler(HTTPException, _refusal)
-    app.register_error_handler(RequestSchemaValidationError, _invalid)
-    for kind in (UnicodeDecodeError, RecursionError):  # JSON that is none, or too deep
-        app.register_error_handler(kind, _unreadable)
+    described.answer_refusals(app)
     return app
-
-
-async def _refusal(error: HTTPException) -> Response:
-    kept = [(k, v) for k, v in error.get_headers() if k.lower() != "content-type"]
-    return answered(problems.of_status(error.code or 500), kept)  # Allow, Retry-After, Location
-
-
-async def _invalid(error: RequestSchemaValidationError) -> Response:
-    return answered(problems.of_status(422).naming(_faults(error.validation_error)))
-
-
-async def _unreadable(_: Exception) -> Response:
-    return answered(problems.of_status(400))
-
-
-def _faults(error: Exception) -> list[dict[str, str]]:
-    """Return which field is wrong and why, without what the client sent."""
-    if not isinstance(error, ValidationError):
-        return []
-    return [
-        {"field": ".".join(map(str, fault["loc"])), "reason": fault["msg"]}
-        for fault in error.errors(include_input=False, include_url=False, include_context=False)
-    ]

@@ -407,10 +407,27 @@ class CommitConflictError(TenancyError):
     title = "The change conflicts with existing data."
 
 
+class StepRefusedError(TenancyError):
+    """A hook of the deployment does not allow a step of a tenant's life; raise it in one."""
+
+    code = "step_refused"
+    exit_code = 6
+    status = 409
+    title = "The rules of this service do not allow that."
+
+
+class HookFailedError(TenancyError):
+    """A hook of the deployment raised, so that its step was not done."""
+
+    code = "hook_failed"
+    exit_code = 3
+
+
 class CommitUnknownError(TenancyError):
     """The connection was lost while COMMIT was on its way: saved or not, nobody knows yet."""
 
     code = "commit_unknown"
+    exit_code = 4
     status = 503
     title = "The outcome is unknown: the change may or may not have been saved."
 
@@ -661,3 +678,66 @@ class NothingCheckedError(TenancyError):
 
     code = "nothing_checked"
     exit_code = 8
+
+
+# The operator's API
+
+
+class InvalidTokenRequestError(TenancyError, ValueError):
+    """A token that cannot be made: its name, its scopes or its time."""
+
+    code = "invalid_token_request"
+    exit_code = 2
+    status = 422
+    title = "This token cannot be made."
+
+
+class TokenNameTakenError(TenancyError):
+    """A token that is still good has this name."""
+
+    code = "token_name_taken"
+    exit_code = 6
+    status = 409
+    title = "This name is taken."
+
+
+class UnknownTokenError(TenancyError, LookupError):
+    """No token has this name, or it is revoked already."""
+
+    code = "unknown_token"
+    exit_code = 2
+    status = 404
+    title = "There is no such token."
+
+
+class InsufficientScopeError(TenancyError):
+    """The bearer token is good, and not for this (RFC 6750, section 3.1)."""
+
+    code = "insufficient_scope"
+    status = 403
+    title = "The bearer token does not allow this."
+
+
+class PreconditionRequiredError(TenancyError):
+    """A change was asked for without saying of which state of things (RFC 6585, section 3)."""
+
+    code = "precondition_required"
+    status = 428
+    title = "Send If-Match with the ETag that you have read."
+
+
+class PreconditionFailedError(TenancyError):
+    """What is to be changed is not as it was when it was read (RFC 9110, section 13.1.1)."""
+
+    code = "precondition_failed"
+    exit_code = 6
+    status = 412
+    title = "It has been changed meanwhile: read it again."
+
+
+class TooManyRequestsError(TenancyError):
+    """A token or an address has sent more requests than it may."""
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests: come back later."

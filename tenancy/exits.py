@@ -54,7 +54,7 @@ def exit_codes(signals: Sequence[int] = (), *, debug: bool = False) -> Iterator[
         yield
     except (asyncio.CancelledError, KeyboardInterrupt):
         sys.exit(128 + (signals[0] if signals else signal.SIGINT))
-    except click.ClickException:
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise  # click's own words and code
     except Exception as error:  # noqa: BLE001 - the last one to see it
         if isinstance(error, BrokenPipeError) and _unread():
@@ -66,6 +66,29 @@ def exit_codes(signals: Sequence[int] = (), *, debug: bool = False) -> Iterator[
         fault = f"a fault of ours, {type(error).__name__}: " if code is Exit.FAULT else ""
         click.echo(f"tenancy: {fault}{_words(error)}", err=True)
         sys.exit(code)
+
+
+@contextmanager
+def cancelled_by(
+    signals: list[int], numbers: Sequence[signal.Signals] = (signal.SIGTERM,)
+) -> Iterator[None]:
+    """Cancel this task at a signal, as Ctrl-C does, so that it can still tidy up."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def told(number: int) -> None:
+        signals.append(number)
+        if task is not None:
+            task.cancel()
+
+    with suppress(RuntimeError, ValueError):  # in a thread no signal arrives
+        for number in numbers:
+            loop.add_signal_handler(number, told, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def _unread() -> bool:

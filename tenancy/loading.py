@@ -1,15 +1,20 @@
 """From ``module:expression`` to an ASGI application, or to one clear line that says why not."""
 
+import importlib
 import inspect
+import operator
+import sys
 import traceback
 from pathlib import Path
 from typing import Any, cast
 
+import asyncpg
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.typing import ASGIFramework
 from hypercorn.utils import NoAppError, load_application
 
 from tenancy.errors import SettingsError, TenancyError
+from tenancy.faults import reason
 
 _HOW = "write module:expression, as in myapp:app"
 _ASGI = (None, None, None)  # scope, receive, send
@@ -30,14 +35,45 @@ def load(target: str) -> ASGIFramework:
     except NoAppError as error:
         raise SettingsError(f"{error} {_HOW[0].upper()}{_HOW[1:]}") from error
     except Exception as error:
-        raise SettingsError(
-            f"loading {target} failed{_place(error)}: {type(error).__name__}: {_words(error)}"
-        ) from error
+        raise SettingsError(f"loading {target} failed{told(error)}") from error
     app: Any = cast("ASGIWrapper", wrapper).app
     if not isinstance(wrapper, ASGIWrapper) or not _takes(app, _ASGI):
         how = f"write {target}()" if inspect.isroutine(app) and _takes(app, ()) else _HOW
         raise SettingsError(f"{target} is no ASGI application: {how}")
     return cast("ASGIFramework", app)
+
+
+def find(target: str) -> object:
+    """Return the object that *target* names; the working directory is looked in, too.
+
+    Args:
+        target: ``module:object``, dots in both.
+
+    Raises:
+        SettingsError: there is none, or its module fails; says where.
+        TenancyError: as the module raised it.
+    """
+    name, colon, path = target.partition(":")
+    if not (name and colon and path):
+        raise SettingsError(f"{target!r} names no object: write module:object, as in myapp:hooks")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(name)
+    except TenancyError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"loading {target} failed{told(error)}") from error
+    try:
+        return operator.attrgetter(path)(module)
+    except AttributeError as error:
+        raise SettingsError(f"{target} cannot be found: the module {name} has no {path}") from error
+
+
+def told(error: Exception) -> str:
+    """Return where in the user's files *error* was raised, and in which words."""
+    words = reason(error) if isinstance(error, asyncpg.PostgresError) else _words(error)
+    return f"{_place(error)}: {type(error).__name__}{words and ': '}{words}"
 
 
 def _takes(app: Any, arguments: tuple[object, ...]) -> bool:  # noqa: ANN401 - a user's

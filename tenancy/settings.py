@@ -241,6 +241,11 @@ class Settings(BaseSettings):
         le=3650,
         description="Days between a tenant's deletion and its purge, while it can be restored.",
     )
+    hooks: str | None = Field(
+        default=None,
+        description="Hooks of the steps of a tenant's life, module:object, for the commands and "
+        "the operator's API. Unset: none.",
+    )
     ready_schemas: int = Field(
         default=0,
         ge=0,

@@ -51,7 +51,7 @@ CREATE TABLE tenancy.audit (
     action    text NOT NULL,
     tenant_id uuid,
     slug      text,
-    outcome   text NOT NULL CHECK (outcome IN ('begun', 'done', 'refused', 'failed')),
+    outcome   text NOT NULL CHECK (outcome IN ('begun', 'done', 'refused', 'failed', 'unknown')),
     code      text,           -- of the error; never its words, which may quote what was typed
     reason    text,           -- given by the actor
     detail    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(detail) = 'object')
@@ -72,6 +72,9 @@ REVOKE ALL ON FUNCTION tenancy.refuse_change() FROM PUBLIC;
 -- Against whoever has the rights all the same, such as a superuser's slip.
 CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.audit
     FOR EACH STATEMENT EXECUTE FUNCTION tenancy.refuse_change();
+
+-- Where session_replication_role says that triggers rest, too.
+ALTER TABLE tenancy.audit ENABLE ALWAYS TRIGGER refuse_change;
 
 -- An owner has them too, until they are taken.
 REVOKE UPDATE, DELETE, TRUNCATE ON tenancy.audit FROM CURRENT_USER;

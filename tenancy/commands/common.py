@@ -2,19 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-from tenancy import embedded, provision
-from tenancy import settings as settings_module
+from tenancy import deployment, embedded, provision
+from tenancy.exits import cancelled_by, exit_codes
 from tenancy.provision import Administrator, Profile
 from tenancy.settings import Settings
 
 Result = TypeVar("Result")
 
+_ENDLESS = 10_000
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+reason_option = click.option("--reason", metavar="WORDS", help="For the audit.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask to type the slug; for scripts.")
 
 
@@ -37,12 +43,35 @@ def confirmed(slug: str, yes: bool) -> None:  # noqa: FBT001 - what --yes gave
 def as_administrator(operation: Callable[[Administrator], Awaitable[Result]]) -> Result:
     """Run *operation* with an administrator of the configured database; return what it does."""
 
-    async def run(configured: Settings) -> Result:
-        async with provision.administrator(configured) as admin:
+    async def run(settings: Settings) -> Result:
+        async with provision.administrator(settings) as admin:
             return await operation(admin)
 
-    with embedded.configured(settings_module.load()) as configured:
+    return with_settings(run)
+
+
+def with_settings(operation: Callable[[Settings], Awaitable[Result]]) -> Result:
+    """Run *operation* in the configured deployment; return what it does.
+
+    SIGTERM cancels it, as Ctrl-C does, so that it can tidy up, and the audit is told.
+    """
+    signals: list[int] = []
+
+    async def run(settings: Settings) -> Result:
+        with cancelled_by(signals):
+            return await operation(settings)
+
+    with exit_codes(signals), embedded.configured(deployment.settings()) as configured:
         return asyncio.run(run(configured))
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print *rows* for people; whole, where nobody looks but a pipe."""
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(click.unstyle(cell) for cell in row))
+    width = None if sys.stdout.isatty() else _ENDLESS
+    Console(width=width, markup=False, highlight=False, soft_wrap=width is not None).print(table)
 
 
 def print_one(profile: Profile, *, as_json: bool) -> None:

@@ -1,17 +1,15 @@
 """`python -m tenancy maintain`."""
 
 import asyncio
-import contextlib
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import click
 
-from tenancy import embedded
-from tenancy import settings as settings_module
-from tenancy.exits import Exit, exit_codes
+from tenancy import deployment, embedded
+from tenancy.exits import Exit, cancelled_by, exit_codes
 from tenancy.provision import maintenance
 from tenancy.provision.maintenance import Done
 
@@ -38,7 +36,7 @@ def maintain(every_seconds: float, *, once: bool, as_json: bool) -> None:
     Example: python -m tenancy maintain --once
     """
     signals: list[int] = []
-    with embedded.configured(settings_module.load()) as configured, exit_codes(signals):
+    with embedded.configured(deployment.settings()) as configured, exit_codes(signals):
         rounds = maintenance.once(configured)
         if not once:
             rounds = maintenance.forever(configured, every_seconds)
@@ -57,7 +55,7 @@ async def _printed(
 ) -> bool:
     """Print what comes of *rounds* until a signal ends them; return whether a task failed."""
     failed = False
-    with _cancelled_by(signals):
+    with cancelled_by(signals, (signal.SIGTERM, signal.SIGINT)):
         async for done in rounds:
             failed = failed or done.code is not None
             if as_json:
@@ -67,17 +65,3 @@ async def _printed(
             elif once or done.count:
                 click.echo(f"{done.task}: {done.count} done")
     return failed
-
-
-@contextlib.contextmanager
-def _cancelled_by(signals: list[int]) -> Iterator[None]:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-    def told(number: int) -> None:
-        signals.append(number)
-        if task is not None:
-            task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told, number)
-    yield  # the loop ends with the command

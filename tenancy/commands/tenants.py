@@ -3,11 +3,14 @@
 import json
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from tenancy.commands.common import as_administrator, print_one
+from tenancy.commands.common import as_administrator, json_option, print_one, print_table
+from tenancy.commands.slugs import slug_argument, slugs
 from tenancy.fairness import limits
+from tenancy.provision import Administrator, Profile
+from tenancy.tenant import State
+
+PAGE = 500
 
 
 @click.group()
@@ -26,7 +29,7 @@ def tenants() -> None:
     metavar="TEXT",
     help="Sent again within 24 hours with the same request, nothing more is made.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
+@json_option
 def create(slug: str, domains: tuple[str, ...], key: str | None, *, as_json: bool) -> None:
     """Make the tenant SLUG with its role, schema and tables, or nothing at all.
 
@@ -37,8 +40,8 @@ def create(slug: str, domains: tuple[str, ...], key: str | None, *, as_json: boo
 
 
 @tenants.command()
-@click.argument("slug")
-@click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
+@slug_argument
+@json_option
 def show(slug: str, *, as_json: bool) -> None:
     """Show the tenant SLUG.
 
@@ -48,27 +51,62 @@ def show(slug: str, *, as_json: bool) -> None:
 
 
 @tenants.command(name="list")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([str(state) for state in State]),
+    help="In this one; repeatable.",
+)
+@click.option(
+    "--search", metavar="WORD", help="Part of the slug, a former one or a domain; or the id."
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Tenants at most.")
+@click.option(
+    "--after",
+    metavar="SLUG",
+    shell_complete=slugs,
+    help="Those that follow: the last slug of the page before.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-def list_(*, as_json: bool) -> None:
-    """List all tenants by slug.
+def list_(
+    states: tuple[str, ...],
+    search: str | None,
+    limit: int | None,
+    after: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """List tenants by slug: all, or a page of them.
 
-    Example: python -m tenancy tenants list
+    Example: python -m tenancy tenants list --state suspended --search example.com --limit 50
     """
-    profiles = as_administrator(lambda admin: admin.list())
+    wanted = [State(state) for state in states]
+
+    async def read(admin: Administrator) -> list[Profile]:
+        """Page by page, as the server need not hold all of a big registry at once."""
+        found: list[Profile] = []
+        while limit is None or len(found) < limit:
+            most = PAGE if limit is None else min(PAGE, limit - len(found))
+            last = found[-1].tenant.slug if found else after
+            page = await admin.page(states=wanted, search=search, after=last, limit=most)
+            found += page
+            if len(page) < most:
+                break
+        return found
+
+    found = as_administrator(read)
     if as_json:
-        for profile in profiles:
+        for profile in found:
             click.echo(json.dumps(profile.as_json()))
-        return
-    table = Table("slug", "state", "version", "schema", "domains", box=None)
-    for profile in profiles:
-        tenant = profile.tenant
-        version = tenant.version or "-"
-        table.add_row(tenant.slug, tenant.state, version, tenant.schema, ", ".join(profile.domains))
-    Console().print(table)
+    else:
+        print_table(("slug", "state", "version", "schema", "domains"), map(_row, found))
+    if len(found) == limit:
+        click.echo(f"those that follow: --after {found[-1].tenant.slug}", err=True)
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.option(
     "--statement-timeout",
     type=float,
@@ -81,7 +119,7 @@ def list_(*, as_json: bool) -> None:
     metavar="N",
     help="In each process; 0: as for all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
+@json_option
 def limit(
     slug: str, statement_timeout: float | None, max_connections: int | None, *, as_json: bool
 ) -> None:
@@ -100,11 +138,18 @@ def limit(
 
 
 @tenants.command()
-def grant() -> None:
+@json_option
+def grant(*, as_json: bool) -> None:
     """Give the login of TENANCY_DATABASE_URL what it needs for every tenant.
 
     For after a change of that login, or of TENANCY_ISOLATION.
     Example: python -m tenancy tenants grant
     """
     count = as_administrator(lambda admin: admin.grant())
-    click.echo(f"granted for {count} tenants")
+    click.echo(json.dumps({"tenants": count}) if as_json else f"granted for {count} tenants")
+
+
+def _row(profile: Profile) -> tuple[str, ...]:
+    tenant = profile.tenant
+    version = tenant.version or "-"
+    return tenant.slug, tenant.state, version, tenant.schema, ", ".join(profile.domains)

@@ -13,6 +13,7 @@ from tenancy.portability.living import living
 from tenancy.portability.manifest import File, Manifest, Table
 from tenancy.provision import Actor, Hooks, Profile, Step, administrator
 from tenancy.settings import Settings
+from tenancy.tenant import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,10 @@ async def export(  # noqa: PLR0913 - what, and on whose behalf, by name
         begun(admin, Step.EXPORT, slug, reason=reason, detail={"to": to.name}) as event,
     ):
         profile = await admin.show(slug)
-        async with archive.written(to) as folder, living(admin, profile) as image:
+        deleted = profile.tenant.state is State.DELETING
+        # With what was written until it was deleted.
+        still = _nothing if deleted else None
+        async with archive.written(to) as folder, living(admin, profile, still=still) as image:
             whole = await _pack(image, folder)
         event.detail |= {"rows": whole.rows}
     return Exported(
@@ -107,3 +111,7 @@ async def _pack_rows(image: Image, table: Table, writer: Writer) -> File:
         async for chunk in rows.chunks():
             writer.write(chunk)
         return writer.done(await rows.count())
+
+
+async def _nothing() -> None:
+    pass

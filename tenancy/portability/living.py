@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ _REGISTERED = """
                  ORDER BY d.is_primary DESC, d.name) AS domains,
            EXISTS (SELECT FROM tenancy.domains AS d WHERE d.tenant_id = t.id
                    AND d.verified_at IS NOT NULL AND d.is_primary) AS has_primary
-    FROM tenancy.tenants AS t WHERE t.id = $1
+    FROM tenancy.tenants AS t WHERE t.id = $1 AND t.purge_begun_at IS NULL
 """
 _NAMES = """
     SELECT pg_catalog.quote_ident(n.nspname) AS schema,
@@ -136,12 +136,12 @@ class Living:
 
 @asynccontextmanager
 async def living(
-    admin: Administrator, profile: Profile, *, still: bool = False
+    admin: Administrator, profile: Profile, *, still: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[Living]:
     """Yield the tenant of *profile* as it is at this moment, however long the block takes.
 
-    No file is applied to it meanwhile. It is read and written by requests as ever, unless *still*:
-    then those that write wait.
+    No file is applied to it meanwhile. It is read and written by requests as ever, unless *still*
+    is given: that is called as soon as no file can be, and from then on those that write wait.
 
     Raises:
         LockHeldError: its schema is being migrated.
@@ -158,7 +158,10 @@ async def living(
         if schema is None:
             raise NotPortableError(f"the tenant {profile.tenant.slug} has no schema")
         await stack.enter_async_context(lock.held(conn, schema.oid))
-        locks = await quiet.locks(conn, schema) if still else []
+        locks: list[str] = []
+        if still is not None:
+            await still()
+            locks = await quiet.locks(conn, schema)
         await stack.enter_async_context(
             conn.transaction(isolation="repeatable_read", readonly=True)
         )
@@ -188,7 +191,7 @@ async def _read(
     snapshot = await conn.fetchval("SELECT pg_catalog.pg_export_snapshot()")
     row = await conn.fetchrow(_REGISTERED, profile.tenant.id)
     if row is None:
-        raise NotPortableError(f"the tenant {profile.tenant.slug} is there no more")
+        raise NotPortableError(f"the tenant {profile.tenant.slug} is being purged, or is gone")
     names = await conn.fetchrow(_NAMES, schema.oid)
     grantee, is_owner = await admin.rights.grantee(schema.name)
     facts = await checkpoints.facts(conn, schema)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from tenancy.provision.hooks import Event
+from tenancy.provision.hooks import Event, Step
 
 
 class Outcome(StrEnum):
@@ -18,7 +18,8 @@ class Outcome(StrEnum):
     BEGUN = "begun"  # of one that takes several transactions
     DONE = "done"
     REFUSED = "refused"  # by us: a name that is taken, a state that does not allow it
-    FAILED = "failed"  # by the server, a hook, or a fault
+    FAILED = "failed"  # by the server, a hook, a fault, or an interruption
+    UNKNOWN = "unknown"  # the server never said what became of the COMMIT
 
 
 PAGE = 50
@@ -161,11 +162,18 @@ def _entry(row: asyncpg.Record) -> Entry:
     return Entry(**members)
 
 
+# What did not take place is about the tenant that there is, not about one that would have been.
 _RECORD = """
     INSERT INTO tenancy.audit
         (actor, source, action, tenant_id, slug, outcome, code, reason, detail)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb)
+    VALUES ($1, $2, $3,
+            CASE WHEN $6::text IN ('begun', 'done') THEN $4::uuid
+                 ELSE (SELECT id FROM tenancy.tenants
+                       WHERE id = $4 OR $4 IS NULL AND slug = $5 AND NOT $10::boolean) END,
+            $5::text, $6, $7, $8, $9::jsonb)
+    RETURNING pg_catalog.pg_current_xact_id()::text
 """
+_MAKING = frozenset({Step.CREATE, Step.ADOPT, Step.IMPORT})
 
 
 async def record(
@@ -180,15 +188,18 @@ async def record(
         code: of the error, where one ended it.
     """
     tenant = event.profile.tenant if event.profile is not None else None
-    await conn.execute(
+    transaction = await conn.fetchval(
         _RECORD,
         event.actor.name,
         event.actor.source,
         event.step,
         tenant and tenant.id,
-        event.slug,
+        event.slug or None,
         outcome,
         code,
         event.reason,
         json.dumps(event.detail),
+        event.step in _MAKING,
     )
+    if outcome is Outcome.DONE:
+        event.done_in = transaction

@@ -9,7 +9,6 @@ import asyncpg
 from tenancy import identifiers, migrate
 from tenancy.errors import (
     DomainTakenError,
-    IdempotencyKeyUsedError,
     SchemaNameTakenError,
     SlugTakenError,
     UnknownTenantError,
@@ -161,16 +160,12 @@ class Creating(Readying):
     async def _made_before(self, request: Request) -> Profile | None:
         """Return the tenant that *request* has made already, and let the audit know of it."""
         event = Event(Step.CREATE, request.slug, self.actor, None, detail={"unchanged": True})
-        try:
-            async with self._readable():
-                slug = await request.outcome(self._conn)
-                if slug is None:
-                    return None
-                event.profile = await profiles.find(self._conn, slug)
-                await audit.record(self._conn, event, Outcome.DONE)
-        except IdempotencyKeyUsedError as error:
-            await self._failed(event, error)
-            raise
+        async with self.noting(event):
+            slug = await request.outcome(self._conn)
+            if slug is None:
+                return None
+            event.profile = await profiles.find(self._conn, slug)
+            await audit.record(self._conn, event, Outcome.DONE)
         return event.profile
 
     async def _outcome(self, request: Request) -> Profile:

@@ -1,24 +1,21 @@
 """Where a step of a tenant's life is taken: one connection, the hooks, and the audit."""
 
-import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
-from tenancy.errors import TenancyError, UnknownTenantError
-from tenancy.pool.connect import connect
+from tenancy.errors import PreconditionFailedError, UnknownTenantError
+from tenancy.faults import LOST
 from tenancy.provision import audit, profiles
 from tenancy.provision.actor import Actor
 from tenancy.provision.audit import Outcome
+from tenancy.provision.endings import settle
 from tenancy.provision.hooks import Event, Hooks, Moment, Step
 from tenancy.provision.profiles import Profile
 from tenancy.rights import Rights
 from tenancy.settings import Settings
-
-_log = logging.getLogger(__name__)
-
-SERVER_FAULT = 500
 
 
 class Desk:
@@ -46,6 +43,7 @@ class Desk:
         self.hooks = hooks or Hooks()
         self._conn = conn
         self._login = login
+        self._expected: frozenset[str] | None = None
 
     @property
     def connection(self) -> asyncpg.Connection:
@@ -91,13 +89,19 @@ class Desk:
     async def noting(self, event: Event) -> AsyncIterator[None]:
         """Let the audit know where the block fails; for a step that takes several transactions.
 
+        Where the connection was lost after the COMMIT that made the step done, it has not failed.
+
         Raises:
             DatabaseSetupError: the login lacks a right; says which to grant.
+            CommitUnknownError: nobody can tell whether the step is done.
         """
         try:
             yield
-        except Exception as error:
-            await self._failed(event, error)
+        except (Exception, asyncio.CancelledError) as error:
+            # Another cancellation must not keep it from the audit.
+            ending = asyncio.ensure_future(settle(self._conn, self.settings, event, error))
+            if await asyncio.shield(ending) and isinstance(error, LOST):
+                return
             if isinstance(error, asyncpg.InsufficientPrivilegeError):
                 raise self.rights.lacking() from error
             raise
@@ -108,36 +112,35 @@ class Desk:
         if not event.unchanged:
             await self.hooks.run(Moment.COMMITTED, event)
 
+    @contextmanager
+    def matching(self, etags: Collection[str] | None) -> Iterator[None]:
+        """Take the block's first step only on a tenant that is as one of *etags* says.
+
+        It is asked in the step's transaction, once nobody else can change the tenant: who has read
+        it and changes it, changes what he has read.
+
+        Args:
+            etags: of `Profile.etag`; None: the tenant may be as it is.
+        """
+        self._expected = None if etags is None else frozenset(etags)
+        try:
+            yield
+        finally:
+            self._expected = None
+
     async def held(self, slug: str) -> Profile:
         """Return the tenant called *slug*, which nobody else changes until the transaction ends.
 
         Raises:
             UnknownTenantError: there is none.
+            PreconditionFailedError: it is not as `matching` says.
         """
         if not await self._conn.fetchval(
             "SELECT true FROM tenancy.tenants WHERE slug = $1 FOR UPDATE", slug
         ):
             raise UnknownTenantError(f"no tenant has the slug {slug!r}")
-        return await profiles.find(self._conn, slug)
-
-    async def _failed(self, event: Event, error: Exception) -> None:
-        """Let the audit know, whatever has become of the connection."""
-        refused = isinstance(error, TenancyError) and error.status < SERVER_FAULT
-        outcome = Outcome.REFUSED if refused else Outcome.FAILED
-        code = error.code if isinstance(error, TenancyError) else type(error).__name__
-        try:
-            if not self._conn.is_closed():
-                await audit.record(self._conn, event, outcome, code)
-                return
-            conn = await connect(self.settings, as_admin=True)
-            try:
-                await audit.record(conn, event, outcome, code)
-            finally:
-                await conn.close()
-        except (TimeoutError, TenancyError, asyncpg.PostgresError, OSError) as lost:
-            _log.error(
-                "the audit could not be told of a %s that %s: %s",
-                event.step,
-                outcome,
-                type(lost).__name__,
-            )
+        profile = await profiles.find(self._conn, slug)
+        expected, self._expected = self._expected, None
+        if expected is not None and profile.etag not in expected:
+            raise PreconditionFailedError(f"tenant {slug!r} was changed since it was read")
+        return profile

@@ -50,6 +50,7 @@ class Granting(Looking):
             limits.check(name, value, self.settings.statement_timeout_seconds)
         given = {name: value for name, value in changes.items() if value is not None}
         async with self.step(Step.LIMIT, slug, detail=changes) as event:
+            event.profile = await self.held(slug)
             await self._conn.execute(
                 "UPDATE tenancy.tenants SET settings = (settings - $2::text[]) || $3::jsonb, "
                 "updated_at = now() WHERE slug = $1",

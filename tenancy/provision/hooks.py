@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from tenancy import loading
+from tenancy.errors import HookFailedError, SettingsError, TenancyError
 from tenancy.provision.actor import Actor
 
 if TYPE_CHECKING:
@@ -59,12 +61,13 @@ class Event:
 
     Attributes:
         step: which one.
-        slug: the tenant's, as it was asked for.
+        slug: the tenant's, as it was asked for; empty: it is about none.
         actor: on whose behalf.
         conn: of the step's transaction, as the owner of schemas; None once it is committed.
         profile: the tenant; None: there is none yet, or no more.
         detail: what else was asked for, as JSON has it; the audit keeps it, so no row of a tenant.
         reason: in the actor's words.
+        done_in: the transaction whose COMMIT makes the step done, once the audit's row is in it.
         unchanged: nothing was to be done: it was so already. No further hook is called.
     """
 
@@ -75,6 +78,7 @@ class Event:
     profile: "Profile | None" = None
     detail: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    done_in: str | None = None
     unchanged: bool = False
 
 
@@ -102,14 +106,18 @@ class Hooks:
     async def run(self, moment: Moment, event: Event) -> None:
         """Call the hooks of *moment*, in the order in which they were added."""
         for hook in self._hooks.get((moment, event.step), ()):
-            if moment is not Moment.COMMITTED:
-                await hook(event)
-                continue
             try:
                 await hook(event)
-            except Exception:  # noqa: BLE001 - somebody's own
-                name = getattr(hook, "__qualname__", repr(hook))
-                _log.exception("the hook %s failed; the step %s stands", name, event.step)
+            except Exception as error:
+                if moment is Moment.COMMITTED:
+                    name = _name(hook)
+                    _log.exception("the hook %s failed; the step %s stands", name, event.step)
+                elif isinstance(error, TenancyError):
+                    raise  # its own refusal
+                else:
+                    raise _failure(hook, event, loading.told(error)) from error
+            if event.conn is not None:
+                await _refuse_ended(event.conn, hook, event)
 
     def _adder(self, moment: Moment, steps: tuple[Step, ...]) -> Callable[[Hook], Hook]:
         if not steps:
@@ -121,3 +129,41 @@ class Hooks:
             return hook
 
         return add
+
+
+def load(target: str | None) -> Hooks:
+    """Return the hooks that *target* names, in the notation ``module:object``; None: no hooks.
+
+    Raises:
+        SettingsError: there are none, or their module fails; says where.
+    """
+    if target is None:
+        return Hooks()
+    found = loading.find(target)
+    if not isinstance(found, Hooks):
+        raise SettingsError(
+            f"TENANCY_HOOKS={target} is of type {type(found).__name__}: make it "
+            "tenancy.provision.Hooks()"
+        )
+    return found
+
+
+async def _refuse_ended(conn: asyncpg.Connection, hook: Hook, event: Event) -> None:
+    """Raise where *hook* has left no transaction, or one that cannot be committed."""
+    if not conn.is_in_transaction():
+        raise _failure(hook, event, ": it ended the transaction, which is not its own")
+    try:
+        await conn.execute("SELECT")
+    except asyncpg.InFailedSQLTransactionError as error:
+        why = ": it passed over an error of the server's, which has undone the transaction"
+        raise _failure(hook, event, why) from error
+
+
+def _failure(hook: Hook, event: Event, why: str) -> HookFailedError:
+    return HookFailedError(
+        f"the hook {_name(hook)} failed{why}; {event.step} of {event.slug!r} was not done"
+    )
+
+
+def _name(hook: Hook) -> str:
+    return str(getattr(hook, "__qualname__", repr(hook)))

@@ -1,5 +1,7 @@
 """What an operator sees of tenants."""
 
+import hashlib
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,6 +53,12 @@ class Profile:
     updated_at: datetime
     purge_at: datetime | None = None
     former_slugs: tuple[str, ...] = ()
+
+    @property
+    def etag(self) -> str:
+        """A word that changes with anything that an operator sees of the tenant."""
+        members = json.dumps(self.as_json(), sort_keys=True)
+        return hashlib.sha256(members.encode()).hexdigest()[:32]
 
     def as_json(self) -> dict[str, Any]:
         """Members for a JSON document."""

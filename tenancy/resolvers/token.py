@@ -68,7 +68,7 @@ def by_token(  # noqa: PLR0913 - each of them is a check that somebody would mis
     verify = _verifier(key, algorithm, audience, issuer, leeway_seconds)
 
     def resolve(scope: Scope) -> Found:
-        claims = verify(_bearer(scope))
+        claims = verify(bearer(scope))
         if claim is None:
             return Found(principal=claims)
         named = claims.get(claim)
@@ -80,7 +80,14 @@ def by_token(  # noqa: PLR0913 - each of them is a check that somebody would mis
     return resolve
 
 
-def _bearer(scope: Scope) -> bytes:
+def bearer(scope: Scope) -> bytes:
+    """Return the bearer token of *scope* (RFC 6750, section 2.1), whatever it may be worth.
+
+    Raises:
+        MissingTokenError: there is none.
+        MalformedTenantError: there are two Authorization headers.
+        InvalidTokenError: it is empty, or longer than any is.
+    """
     values = [value for key, value in scope["headers"] if key.lower() == b"authorization"]
     if len(values) > 1:
         raise MalformedTenantError("the request has two Authorization headers")

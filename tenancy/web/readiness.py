@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import asyncpg
 
 from tenancy.errors import NotStartedError, TenancyError
-from tenancy.pool.pool import Pool
 from tenancy.problems import problem
 
 TTL_SECONDS = 0.5
@@ -17,6 +17,21 @@ TTL_SECONDS = 0.5
 _CATALOG_VERSION = (
     "SELECT version FROM tenancy.checkpoints WHERE stage OPERATOR(pg_catalog.=) 'catalog'"
 )
+
+
+class Connections(Protocol):
+    """What can be asked, such as a pool."""
+
+    @property
+    def size(self) -> int:
+        """Open connections."""
+
+    @property
+    def idle(self) -> int:
+        """Those that serve nobody."""
+
+    async def read(self, query: str) -> Sequence[Any]:
+        """Return the rows of a query about the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,7 @@ class Probe:
         pool: returns the pool, or raises `NotStartedError` where there is none.
     """
 
-    def __init__(self, pool: Callable[[], Pool]) -> None:
+    def __init__(self, pool: Callable[[], Connections]) -> None:
         self._pool = pool
         self._answer = Readiness(float("-inf"))
         self._asking: asyncio.Task[Readiness] | None = None
@@ -87,7 +102,7 @@ class Probe:
         return await ask(pool)
 
 
-async def ask(pool: Pool) -> Readiness:
+async def ask(pool: Connections) -> Readiness:
     """Ask the database, through *pool*, whether requests can be served."""
     expires_at = asyncio.get_running_loop().time() + TTL_SECONDS
     try:

@@ -17,7 +17,7 @@ from support.databases import PASSWORD, Database, at
 from support.processes import environment, hypercorn, run
 
 from tenancy import Settings, Tenancy, migrate, provision, settings
-from tenancy.__main__ import cli
+from tenancy.commands.tree import cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -9,8 +9,8 @@ import click
 
 from tenancy import adoption
 from tenancy.adoption import Adopted, Wish
-from tenancy.exits import exit_codes
-from tenancy.migrate.commands.common import answer, cancelled_by, debug_option
+from tenancy.exits import cancelled_by, exit_codes
+from tenancy.migrate.commands.common import answer, debug_option
 from tenancy.settings import Settings
 
 

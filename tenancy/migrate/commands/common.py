@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tenancy import embedded
-from tenancy import settings as settings_module
+from tenancy import deployment, embedded
 from tenancy.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -21,27 +20,8 @@ debug_option = click.option("--debug", is_flag=True, help="Show the traceback of
 
 def answer(question: Callable[[Settings], Coroutine[Any, Any, Answer]]) -> Answer:
     """Return what *question* answers in the configured deployment."""
-    with embedded.configured(settings_module.load()) as settings:
+    with embedded.configured(deployment.settings()) as settings:
         return asyncio.run(question(settings))
-
-
-@contextlib.contextmanager
-def cancelled_by(signals: list[int]) -> Iterator[None]:
-    """Cancel this task at a SIGTERM, as Ctrl-C does, so that it can still tidy up."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-
-    def told(number: int) -> None:
-        signals.append(number)
-        if task is not None:
-            task.cancel()
-
-    with contextlib.suppress(RuntimeError, ValueError):  # in a thread no signal arrives
-        loop.add_signal_handler(signal.SIGTERM, told, signal.SIGTERM)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tenancy import migrate
-from tenancy import settings as settings_module
+from tenancy import deployment, migrate
 from tenancy.errors import MigrationFileError
 from tenancy.exits import Exit, exit_codes
 from tenancy.migrate.commands.common import (
@@ -106,7 +105,7 @@ def lint(  # noqa: PLR0913 - one argument per option
     if sum((bool(paths), bool(since), pending)) > 1:
         raise click.UsageError("FILES, --since and --pending exclude one another")
     with exit_codes(debug=debug):
-        settings = settings_module.load()
+        settings = deployment.settings()
         files, refused = _files(settings)
         chosen, server = _chosen(settings, files, paths, since, pending=pending)
         squawk = _squawk(pg_version or server, required=require_squawk)
