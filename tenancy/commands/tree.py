@@ -13,6 +13,8 @@ COMMANDS = {
     "serve": "tenancy.commands.serve:serve",
     "tenants": "tenancy.commands.everything:tenants",
     "audit": "tenancy.commands.audit:audit",
+    "admin": "tenancy.commands.admin:admin",
+    "tokens": "tenancy.commands.tokens:tokens",
     "maintain": "tenancy.commands.maintain:maintain",
     "doctor": "tenancy.commands.doctor:doctor",
     "walls": "tenancy.commands.walls:walls",

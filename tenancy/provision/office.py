@@ -58,14 +58,14 @@ class Office:
             DatabaseUnavailableError: the server does not answer.
             DatabaseSetupError: it refuses a login.
         """
-        async with self._turn(), self._connection() as conn:
+        async with self.turn(), self._connection() as conn:
             if self._login is None:
                 self._login = await login_of_requests(self.settings, conn)
             yield Administrator(conn, self.settings, self._login, actor=actor, hooks=self._hooks)
 
     async def read(self, query: str) -> Sequence[Any]:
         """Return the rows of a query about the catalog."""
-        async with self._turn(), self._connection() as conn:
+        async with self.turn(), self._connection() as conn:
             rows: Sequence[Any] = await conn.fetch(query)
             return rows
 
@@ -85,7 +85,12 @@ class Office:
             await self._idle.pop()[0].close()
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, as for an administrator; for work that connects by itself.
+
+        Raises:
+            PoolExhaustedError: as `administrator`.
+        """
         try:
             async with asyncio.timeout(self.settings.pool_acquire_timeout_seconds):
                 await self._free.acquire()
