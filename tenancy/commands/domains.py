@@ -4,7 +4,7 @@ import json
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tenancy.commands.common import as_administrator, json_option, print_one
 from tenancy.commands.tenants import tenants
@@ -29,13 +29,14 @@ def list_(slug: str, *, as_json: bool) -> None:
         for domain in found:
             click.echo(json.dumps(domain.as_json()))
         return
-    table = Table("domain", "primary", "verified", "TXT record", "its text", box=None)
+    table = Table(Column("domain", overflow="fold"), "primary", "verified", box=None)
     for domain in found:
         verified = f"{domain.verified_at:%Y-%m-%d}" if domain.verified_at else "no"
-        is_asked = domain.verified_at is None and domain.challenge is not None
-        record = (domain.record_name, domain.challenge) if is_asked else ("-", "-")
-        table.add_row(domain.name, "yes" if domain.is_primary else "-", verified, *record)
-    Console(soft_wrap=True).print(table)
+        table.add_row(domain.name, "yes" if domain.is_primary else "-", verified)
+    Console().print(table)
+    for domain in found:
+        if domain.verified_at is None:
+            click.echo(f"\n{_record(domain)}")
 
 
 @domains.command()
@@ -97,6 +98,11 @@ def _next(slug: str, domain: Domain) -> str:
         return f"{domain.name} is served as {slug}'s."
     return (
         "To show that it is theirs, have them set in DNS:\n\n"
-        f'    {domain.record_name}.  TXT  "{domain.challenge}"\n\n'
+        f"    {_record(domain)}\n\n"
         f"Then run: python -m tenancy tenants domains verify {slug} {domain.name}"
     )
+
+
+def _record(domain: Domain) -> str:
+    """Return the TXT record of *domain*, as a zone file has it."""
+    return f'{domain.record_name}.  TXT  "{domain.challenge}"'

@@ -58,7 +58,7 @@ def export(slug: str, to: Path, reason: str | None, *, as_json: bool) -> None:
 @click.option("--no-domains", is_flag=True, help="Without those it had.")
 @_reason
 @_json
-def import_(  # noqa: PLR0913 - one argument per option
+def import_(
     source: Path,
     slug: str | None,
     domains: tuple[str, ...],
@@ -80,6 +80,50 @@ def import_(  # noqa: PLR0913 - one argument per option
         ),
         as_json=as_json,
     )
+
+
+@tenants.command()
+@click.argument("slug")
+@click.argument("to")
+@click.option(
+    "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
+)
+@click.option("--without-data", is_flag=True, help="No rows, not those that files insert either.")
+@click.option(
+    "--anonymise",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="SQL that runs in the copy before anybody can see it.",
+)
+@_reason
+@_json
+def clone(
+    slug: str,
+    to: str,
+    domains: tuple[str, ...],
+    anonymise: Path | None,
+    reason: str | None,
+    *,
+    without_data: bool,
+    as_json: bool,
+) -> None:
+    """Make the new tenant TO, a copy of the tenant SLUG; all of it, or nothing.
+
+    Example: python -m tenancy tenants clone acme acme-test --anonymise anonymise.sql
+    """
+    if without_data and anonymise is not None:
+        raise click.UsageError("there is nothing to anonymise in a copy --without-data")
+
+    def copy(settings: Settings) -> Awaitable[Imported]:
+        return portability.clone(
+            *(settings, slug, to),
+            domains=domains,
+            data=not without_data,
+            anonymise=anonymise,
+            reason=reason,
+        )
+
+    _print(_run(copy), as_json=as_json)
 
 
 def _run(operation: Callable[[Settings], Awaitable[Result]]) -> Result:

@@ -1,16 +1,31 @@
 """`python -m tenancy tenants delete`, `restore` and `purge`."""
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import click
 
-from tenancy.commands.common import as_administrator, confirmed, print_one
+from tenancy import portability
+from tenancy.commands.common import (
+    as_administrator,
+    confirmed,
+    json_option,
+    print_one,
+    yes_option,
+)
 from tenancy.commands.tenants import tenants
+from tenancy.provision import Administrator, Profile
 from tenancy.provision.removal import WAIT_SECONDS
 
-_reason = click.option("--reason", metavar="WORDS", help="For the audit.")
-_yes = click.option("--yes", is_flag=True, help="Do not ask for the slug once more.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the tenant as JSON.")
+_reason = click.option("--reason", metavar="TEXT", help="Why, for the audit.")
+_export = click.option(
+    "--export",
+    "to",
+    type=click.Path(path_type=Path),
+    metavar="TO",
+    help="Export it on its way, as `export` does; where that fails it stays as it is.",
+)
 
 
 @tenants.command()
@@ -22,25 +37,34 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the tenant a
     metavar="DAYS",
     help="How long it can be restored; TENANCY_DELETION_GRACE_DAYS if not given.",
 )
+@_export
 @_reason
-@_yes
-@_json
-def delete(slug: str, days: int | None, reason: str | None, *, yes: bool, as_json: bool) -> None:
+@yes_option
+@json_option
+def delete(
+    slug: str, days: int | None, to: Path | None, reason: str | None, *, yes: bool, as_json: bool
+) -> None:
     """Serve the tenant SLUG no more; `maintain` purges it when its days are over.
 
     Until then `restore` brings it back as it was.
     Example: python -m tenancy tenants delete acme --after 90 --reason "contract ended"
     """
-    confirmed(slug, yes=yes)
+    confirmed(slug, yes)
     after = None if days is None else timedelta(days=days)
-    profile = as_administrator(lambda admin: admin.delete(slug, after=after, reason=reason))
-    print_one(profile, as_json=as_json)
+
+    async def delete(admin: Administrator) -> Profile:
+        if to is None:
+            return await admin.delete(slug, after=after, reason=reason)
+        await portability.delete(admin.settings, slug, to, after=after, reason=reason)
+        return await admin.show(slug)
+
+    print_one(as_administrator(delete), as_json=as_json)
 
 
 @tenants.command()
 @click.argument("slug")
 @_reason
-@_json
+@json_option
 def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Let the deleted tenant SLUG be what it was before.
 
@@ -62,16 +86,34 @@ def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
     metavar="SECONDS",
     help="Patience with whoever uses its tables; then exit code 75.",
 )
+@_export
 @_reason
-@_yes
-def purge(slug: str, wait_seconds: float, reason: str | None, *, early: bool, yes: bool) -> None:
+@yes_option
+@json_option
+def purge(
+    slug: str,
+    wait_seconds: float,
+    to: Path | None,
+    reason: str | None,
+    *,
+    early: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Drop all that is left of the deleted tenant SLUG, for good: schema, role, ledger, domains.
 
     Interrupted, it goes on where it was when it is run again.
     Example: python -m tenancy tenants purge acme --early
     """
-    confirmed(slug, yes=yes)
-    as_administrator(
-        lambda admin: admin.purge(slug, early=early, wait_seconds=wait_seconds, reason=reason)
-    )
-    click.echo(f"{slug} is purged")
+    confirmed(slug, yes)
+
+    async def purge(admin: Administrator) -> None:
+        if to is None:
+            await admin.purge(slug, early=early, wait_seconds=wait_seconds, reason=reason)
+            return
+        await portability.purge(
+            admin.settings, slug, to, early=early, wait_seconds=wait_seconds, reason=reason
+        )
+
+    as_administrator(purge)
+    click.echo(json.dumps({"slug": slug, "purged": True}) if as_json else f"{slug} is purged")

@@ -4,7 +4,9 @@ What travels is an `image.Image`: the structure by pg_dump, the rows by COPY, an
 and the ledger say, all as of one moment. ``../provision/README.md`` is the operator's guide.
 """
 
+from tenancy.portability.cloning import clone
 from tenancy.portability.exporting import Exported, export
 from tenancy.portability.importing import Imported, import_
+from tenancy.portability.removing import delete, purge
 
-__all__ = ["Exported", "Imported", "export", "import_"]
+__all__ = ["Exported", "Imported", "clone", "delete", "export", "import_", "purge"]

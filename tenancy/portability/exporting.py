@@ -13,6 +13,7 @@ from tenancy.portability.living import living
 from tenancy.portability.manifest import File, Manifest, Table
 from tenancy.provision import Actor, Hooks, Profile, Step, administrator
 from tenancy.settings import Settings
+from tenancy.tenant import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ async def export(  # noqa: PLR0913 - what, and on whose behalf, by name
         begun(admin, Step.EXPORT, slug, reason=reason, detail={"to": to.name}) as event,
     ):
         profile = await admin.show(slug)
-        async with archive.written(to) as folder, living(admin, profile) as image:
+        still = profile.tenant.state is State.DELETING  # with what was written until it was deleted
+        async with archive.written(to) as folder, living(admin, profile, still=still) as image:
             whole = await _pack(image, folder)
         event.detail |= {"rows": whole.rows}
     return Exported(

@@ -53,7 +53,7 @@ _REGISTERED = """
                  ORDER BY d.is_primary DESC, d.name) AS domains,
            EXISTS (SELECT FROM tenancy.domains AS d WHERE d.tenant_id = t.id
                    AND d.verified_at IS NOT NULL AND d.is_primary) AS has_primary
-    FROM tenancy.tenants AS t WHERE t.id = $1
+    FROM tenancy.tenants AS t WHERE t.id = $1 AND t.purge_begun_at IS NULL
 """
 _NAMES = """
     SELECT pg_catalog.quote_ident(n.nspname) AS schema,
@@ -188,7 +188,7 @@ async def _read(
     snapshot = await conn.fetchval("SELECT pg_catalog.pg_export_snapshot()")
     row = await conn.fetchrow(_REGISTERED, profile.tenant.id)
     if row is None:
-        raise NotPortableError(f"the tenant {profile.tenant.slug} is there no more")
+        raise NotPortableError(f"the tenant {profile.tenant.slug} is being purged, or is gone")
     names = await conn.fetchrow(_NAMES, schema.oid)
     grantee, is_owner = await admin.rights.grantee(schema.name)
     facts = await checkpoints.facts(conn, schema)

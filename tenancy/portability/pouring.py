@@ -50,11 +50,7 @@ async def pour(
         ArchiveError: the image is damaged.
     """
     conn, portrait = admin.connection, image.portrait
-    await fresh.enter(conn, schema, shared=admin.settings.shared_schema)
-    forms = {**FORMS, "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s"}
-    await conn.execute(
-        "; ".join(f"SET LOCAL {name} = {literal(value)}" for name, value in forms.items())
-    )
+    await _enter(admin, schema)
     before = await image.structure(Section.BEFORE)
     await _make(conn, schema, [one for one in before if not grants.is_of_rights(one)])
     rows = 0
@@ -68,10 +64,19 @@ async def pour(
     await _make(conn, schema, [one for one in rest if not one.startswith(_REFRESH)])
     if then is not None:
         await then()
+        await _enter(admin, schema)  # again, whatever that has set for itself
     await _make(conn, schema, [one for one in rest if one.startswith(_REFRESH)])
     rights = [one for one in (*before, *after) if grants.is_of_rights(one)]
     await _grant(admin, schema, rights, apart=portrait.apart)
     return rows
+
+
+async def _enter(admin: Administrator, schema: SchemaRef) -> None:
+    await fresh.enter(admin.connection, schema, shared=admin.settings.shared_schema)
+    forms = {**FORMS, "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s"}
+    await admin.connection.execute(
+        "; ".join(f"SET LOCAL {name} = {literal(value)}" for name, value in forms.items())
+    )
 
 
 async def _make(conn: asyncpg.Connection, schema: SchemaRef, statements: Sequence[str]) -> None:

@@ -79,7 +79,8 @@ class Removing(Looking):
             found = event.profile = await self.held(slug)
             await self._refuse_begun(found)
             dated = found.tenant.state is State.DELETING and found.purge_at is not None
-            if not dated or after is not None:
+            event.unchanged = dated and after is None
+            if not event.unchanged:
                 await self._conn.execute(_DELETE, found.tenant.id, grace)
                 event.profile = await profiles.find(self._conn, slug)
             event.detail["purge_at"] = event.profile.as_json()["purge_at"]
@@ -102,7 +103,8 @@ class Removing(Looking):
         async with self.step(Step.RESTORE, slug, reason=reason) as event:
             found = event.profile = await self.held(slug)
             await self._refuse_begun(found)
-            if found.tenant.state is State.DELETING:
+            event.unchanged = found.tenant.state is not State.DELETING
+            if not event.unchanged:
                 await self._conn.execute(_RESTORE, found.tenant.id)
                 event.profile = await profiles.find(self._conn, slug)
         return event.profile
@@ -130,7 +132,8 @@ class Removing(Looking):
         Args:
             slug: the tenant's.
             early: before its date, too.
-            wait_seconds: patience with whoever holds locks on its tables, before each transaction.
+            wait_seconds: patience with whoever migrates it, and then, before each transaction, with
+                whoever holds locks on its tables.
             reason: for the audit.
 
         Raises:
@@ -143,7 +146,7 @@ class Removing(Looking):
         """
         detail: dict[str, object] = {"early": early}
         event = Event(Step.PURGE, slug, self.actor, self._conn, None, detail, reason)
-        async with self.noting(event), self._schema_of(event) as schema:
+        async with self.noting(event), self._schema_of(event, wait_seconds) as schema:
             async with self._conn.transaction():
                 await self.hooks.run(Moment.BEFORE, event)
                 await self._begin(event, schema, early=early)
@@ -159,17 +162,29 @@ class Removing(Looking):
                 await audit.record(self._conn, event, Outcome.DONE)
         await self.committed(event)
 
+    async def purgeable(self, slug: str, *, early: bool = False) -> Profile:
+        """Return the tenant called *slug*, which `purge` would purge now.
+
+        Raises:
+            UnknownTenantError, NotDeletedError, PurgeNotDueError: as `purge`.
+        """
+        found = await self.show(slug)
+        await self._refuse_purge(found, early=early)
+        return found
+
     # The parts of `purge`
 
     @asynccontextmanager
-    async def _schema_of(self, event: Event) -> AsyncIterator[SchemaRef | None]:
+    async def _schema_of(
+        self, event: Event, wait_seconds: float
+    ) -> AsyncIterator[SchemaRef | None]:
         """Yield the tenant's schema, if there is one, which nobody migrates or purges meanwhile."""
         event.profile = await self.show(event.slug)
         schema = await checkpoints.schema(self._conn, event.profile.tenant.schema)
         if schema is None:
             yield None
             return
-        await lock.take(self._conn, schema.oid, lock.RUN_WAIT_SECONDS)
+        await lock.take(self._conn, schema.oid, wait_seconds)
         try:
             yield schema
         finally:
@@ -180,16 +195,22 @@ class Removing(Looking):
         before = event.profile
         found = event.profile = await self.held(event.slug)
         another = before is None or found.tenant.id != before.tenant.id  # took the slug just now
-        if another or found.tenant.state is not State.DELETING:
-            raise NotDeletedError(f"{event.slug} has not been deleted: delete it first")
-        if not early and not await self._conn.fetchval(_IS_DUE, found.tenant.id):
-            when = f"{found.purge_at:%Y-%m-%d %H:%M %Z}" if found.purge_at else "no date on"
-            raise PurgeNotDueError(
-                f"{event.slug} can be restored, and may be purged from {when}: wait, or purge early"
-            )
+        if another:
+            raise _undeleted(event.slug)
+        await self._refuse_purge(found, early=early)
         if schema is not None:
             await reach.refuse_shared(self._conn, schema)
         await self._conn.execute(_BEGIN, found.tenant.id)
+
+    async def _refuse_purge(self, found: Profile, *, early: bool) -> None:
+        slug = found.tenant.slug
+        if found.tenant.state is not State.DELETING:
+            raise _undeleted(slug)
+        if not early and not await self._conn.fetchval(_IS_DUE, found.tenant.id):
+            when = f"{found.purge_at:%Y-%m-%d %H:%M %Z}" if found.purge_at else "no date on"
+            raise PurgeNotDueError(
+                f"{slug} can be restored, and may be purged from {when}: wait, or purge early"
+            )
 
     async def _forget(self, event: Event, schema: SchemaRef | None) -> None:
         if event.profile is None:
@@ -205,3 +226,7 @@ class Removing(Looking):
             "SELECT purge_begun_at IS NOT NULL FROM tenancy.tenants WHERE id = $1", found.tenant.id
         ):
             raise PurgeBegunError(f"{found.tenant.slug} is being purged: there is no way back")
+
+
+def _undeleted(slug: str) -> NotDeletedError:
+    return NotDeletedError(f"{slug} has not been deleted: delete it first")

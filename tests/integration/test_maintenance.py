@@ -15,7 +15,7 @@ from support.fleets import ended
 from support.processes import environment, started
 
 from tenancy import provision
-from tenancy.__main__ import cli
+from tenancy.commands.tree import cli
 from tenancy.errors import TenancyError
 from tenancy.provision import Administrator, maintenance
 from tenancy.provision.maintenance import Done, Task

@@ -1,6 +1,7 @@
 """A tenant taken along is the same tenant: to a file and back, and under another name."""
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import tarfile
@@ -21,8 +22,8 @@ from support.likeness import content
 from support.processes import Result, environment
 
 from tenancy import Tenancy, migrate, portability, provision
-from tenancy.__main__ import cli
-from tenancy.errors import ArchiveError, SlugTakenError, UnknownTenantError
+from tenancy.commands.tree import cli
+from tenancy.errors import ArchiveError, MigrationError, SlugTakenError, UnknownTenantError
 from tenancy.settings import Settings
 
 
@@ -219,3 +220,73 @@ async def test_it_comes_to_a_database_of_another_level_and_other_logins(
     finally:
         await drop_database(server_url, elsewhere)
         await drop_logins(server_url, others)
+
+
+async def test_a_clone_is_alike_and_apart(empty_database: Database, peculiar_sql: Path) -> None:
+    settings = empty_database.settings(sql_dir=peculiar_sql)
+    before = await filled(settings)
+    made = await portability.clone(settings, "acme", "other", domains=["other.example"])
+    after = made.profile
+    assert (after.domains, made.pending) == (("other.example",), 0)
+    there = await _content(empty_database, before.tenant.schema)
+    assert await _content(empty_database, after.tenant.schema) == there
+    made = await portability.clone(settings, "acme", "bare", data=False)
+    bare = await _content(empty_database, made.profile.tenant.schema)
+    assert made.rows == 0
+    assert bare["tree"] == bare["parts"] == []
+    assert bare["counted"] == ["(0,)"]
+    assert bare["tree_id_seq"] == ["(1, False)"]
+    assert bare["loose"] == ["(500, False)"]
+    assert (await migrate.verify(settings)).exit_code == 0
+
+
+ANONYMISE = """
+UPDATE tree SET name = 'n' || id || '.';
+DELETE FROM logged;
+"""
+
+
+async def test_a_clone_is_anonymised_before_anybody_sees_it(
+    empty_database: Database, peculiar_sql: Path, tmp_path: Path
+) -> None:
+    settings = empty_database.settings(sql_dir=peculiar_sql)
+    before = await filled(settings)
+    file = tmp_path / "anonymise.sql"
+    file.write_text(ANONYMISE)
+    done = await _asked(settings, "clone", "acme", "other", "--anonymise", str(file), "--json")
+    found = await _content(empty_database, json.loads(done.out)["schema"])
+    assert found["counted"] == ["(4,n9.)"]
+    assert found["logged"] == []
+    assert sorted(found["tops"]) == sorted(f"({n},n{n}.,{k})" for n, k in KINDS)
+    async with superuser(empty_database.superuser_url) as conn:
+        rows = await conn.fetch(
+            "SELECT slug, outcome, detail ->> 'anonymised' = $1 FROM tenancy.audit "
+            "WHERE action = 'clone' ORDER BY slug",
+            hashlib.sha256(ANONYMISE.encode()).hexdigest(),
+        )
+    assert [tuple(row) for row in rows] == [("acme", "done", True), ("other", "done", True)]
+    assert (await _content(empty_database, before.tenant.schema))["counted"] == ["(4,root)"]
+
+
+KINDS = [(n, kind) for n in (1, 10) for kind in ("fancy", "plain")]
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("UPDATE notes SET body = 'x';\nCOMMIT;", "begins and ends the transactions"),
+        ("UPDATE tenancy.tenants SET slug = 'x';", "outside of the tenant's"),
+        ("UPDATE notes SET body = 'x';\nUPDATE nowhere SET a = 1;", r"file\.sql:2:8.*42P01"),
+        ("CREATE INDEX CONCURRENTLY i ON notes (body);", "without a transaction"),
+        ("DO $$ BEGIN PERFORM set_config('search_path', 'public', true); END $$;", "search_path"),
+    ],
+)
+async def test_a_file_that_fails_to_anonymise_leaves_no_copy(
+    database: Database, tmp_path: Path, sql: str, words: str
+) -> None:
+    settings = database.settings()
+    (tmp_path / "file.sql").write_text(sql)
+    with pytest.raises(MigrationError, match=words):
+        await portability.clone(settings, "acme", "other", anonymise=tmp_path / "file.sql")
+    async with provision.administrator(settings) as admin:
+        assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]

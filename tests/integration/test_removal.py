@@ -267,7 +267,7 @@ async def test_a_schema_that_is_being_migrated_is_not_purged(database: Database)
         oid = await admin.connection.fetchval("SELECT $1::text::regnamespace::oid", schema)
         await other.connection.execute(f"SELECT pg_advisory_lock(7306118, {oid})")
         with pytest.raises(LockHeldError, match="tenancy admin"):
-            await admin.purge("initech", early=True)
+            await admin.purge("initech", early=True, wait_seconds=0)
         assert (await admin.restore("initech")).tenant.state is State.ACTIVE
         await other.connection.execute("SELECT pg_advisory_unlock_all()")
         await admin.delete("initech")

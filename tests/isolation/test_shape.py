@@ -218,6 +218,12 @@ async def test_half_a_fleet_goes_ahead_under_load(
                 assert row["body"] == body == slug
                 assert len(row) == 4 or slug == "acme"
                 counts[f"{len(row)} columns"] += 1
+                counts["answers"] += 1
+
+        async def answered(more: int) -> None:
+            until = counts["answers"] + more
+            while counts["answers"] < until and counts["requests"] < requests:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
 
         async def migrator() -> None:
             version = 2
@@ -231,7 +237,7 @@ async def test_half_a_fleet_goes_ahead_under_load(
                         f"{version:04}",
                     )
                 version += 1
-                await asyncio.sleep(0.05)
+                await answered(12)  # by the clock, a slow machine migrates more often than that
             counts["migrations"] = version - 2
 
         await asyncio.gather(*(client() for _ in range(8)), migrator())
