@@ -1,8 +1,9 @@
 """`create_admin_app`: the operator's HTTP API, as an ASGI application."""
 
+from typing import Any
+
 import asyncpg
 from quart import Quart, Response
-from quart.typing import ResponseReturnValue
 from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
 
 from tenancy import settings as settings_module
@@ -72,7 +73,7 @@ def _describe(app: Quart) -> None:
     )
     described_by = app.view_functions["openapi"]
 
-    async def openapi() -> ResponseReturnValue:
+    async def openapi() -> Any:  # noqa: ANN401 - quart-schema's
         return await app.ensure_async(described_by)()
 
     app.view_functions["openapi"] = hide(needs(None)(openapi))
