@@ -7,6 +7,8 @@ from tenancy.commands.completion import PROGRAM, VARIABLE
 from tenancy.commands.tree import cli
 from tenancy.exits import exit_codes
 
+__all__ = ["cli", "main"]
+
 
 def main() -> None:
     """Run the command line."""

@@ -462,6 +462,34 @@ class DomainTakenError(TenancyError):
     title = "This domain is taken."
 
 
+class InvalidIdempotencyKeyError(TenancyError, ValueError):
+    """A text that cannot be the key of a request."""
+
+    code = "invalid_idempotency_key"
+    exit_code = 2
+    status = 400
+    title = "This idempotency key cannot be used."
+
+
+class IdempotencyKeyUsedError(TenancyError):
+    """The key was sent with another request, or with one whose outcome is gone by now."""
+
+    code = "idempotency_key_used"
+    exit_code = 6
+    status = 409
+    title = "This idempotency key was used for another request."
+
+
+class SchemaNameTakenError(TenancyError):
+    """The name that chance gave a new schema is that of a schema or role that is there."""
+
+    code = "schema_name_taken"
+    exit_code = 75
+    status = 503
+    title = "Try again."
+    retry_after_seconds = 1
+
+
 class UnknownDomainError(TenancyError, LookupError):
     """The tenant has no such domain."""
 

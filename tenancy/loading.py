@@ -73,7 +73,7 @@ def find(target: str) -> object:
 def told(error: Exception) -> str:
     """Return where in the user's files *error* was raised, and in which words."""
     words = reason(error) if isinstance(error, asyncpg.PostgresError) else _words(error)
-    return f"{_place(error)}: {type(error).__name__}: {words}"
+    return f"{_place(error)}: {type(error).__name__}{words and ': '}{words}"
 
 
 def _takes(app: Any, arguments: tuple[object, ...]) -> bool:  # noqa: ANN401 - a user's

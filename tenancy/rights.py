@@ -33,17 +33,27 @@ class Rights:
         self._settings = settings
         self._login = login
 
-    async def open_schema(self, schema: str) -> None:
-        """Let whoever requests run as into *schema*, with rights on all its tables to come."""
-        if self._settings.isolation.sets_role:
-            await self._make_role(schema)
+    async def open_schema(self, schema: str, *, new: bool = False) -> None:
+        """Let whoever requests run as into *schema*, with rights on all its tables to come.
+
+        Args:
+            schema: checked.
+            new: its role must not be there yet: another's would have other rights, and members.
+
+        Raises:
+            asyncpg.DuplicateObjectError: a *new* schema's role is there.
+        """
         grantee = self._grantee(schema)
-        await self._conn.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {grantee}")
         defaults = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {quoted(schema)} GRANT"
-        await self._conn.execute(
-            f"{defaults} SELECT, INSERT, UPDATE, DELETE ON TABLES TO {grantee}; "
-            f"{defaults} USAGE, SELECT ON SEQUENCES TO {grantee}"
-        )
+        statements = [
+            f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {grantee}",
+            f"{defaults} SELECT, INSERT, UPDATE, DELETE ON TABLES TO {grantee}",
+            f"{defaults} USAGE, SELECT ON SEQUENCES TO {grantee}",
+        ]
+        if self._settings.isolation.sets_role:
+            there = not new and await self._conn.fetchval(_ROLE, schema)
+            statements = [*self._role(schema, there=there), *statements]
+        await self._conn.execute("; ".join(statements))
 
     async def open_tables(self, schema: str) -> None:
         """Give them rights on the tables that *schema* has already."""
@@ -117,13 +127,12 @@ class Rights:
             f"create schemas (GRANT CREATE ON DATABASE <database> TO <login>){roles}"
         )
 
-    async def _make_role(self, role: str) -> None:
-        if not await self._conn.fetchval(_ROLE, role):
-            await self._conn.execute(f"CREATE ROLE {quoted(role)} NOLOGIN NOINHERIT")
+    def _role(self, name: str, *, there: bool) -> list[str]:
         how = ""
         if self._conn.get_server_version().major >= ROLE_OPTIONS_SINCE:
             how = " WITH INHERIT FALSE, SET TRUE"
-        await self._conn.execute(f"GRANT {quoted(role)} TO {self._quoted_login}{how}")
+        made = [] if there else [f"CREATE ROLE {quoted(name)} NOLOGIN NOINHERIT"]
+        return [*made, f"GRANT {quoted(name)} TO {self._quoted_login}{how}"]
 
     async def _become(self, role: str) -> None:
         how = ""

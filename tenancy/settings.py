@@ -246,6 +246,13 @@ class Settings(BaseSettings):
         description="Hooks of the steps of a tenant's life, module:object, for the commands and "
         "the operator's API. Unset: none.",
     )
+    ready_schemas: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Schemas made ahead, which new tenants are given at once; whoever maintains "
+        "the database makes them up to this many. 0: none.",
+    )
     admin_requests_per_second: float = Field(
         default=20,
         ge=0.1,

@@ -41,16 +41,25 @@ def confirmed(slug: str, yes: bool) -> None:  # noqa: FBT001 - what --yes gave
 
 
 def as_administrator(operation: Callable[[Administrator], Awaitable[Result]]) -> Result:
-    """Run *operation* with an administrator of the configured database; return what it does.
+    """Run *operation* with an administrator of the configured database; return what it does."""
 
-    SIGTERM and Ctrl-C cancel it; the audit is told.
+    async def run(settings: Settings) -> Result:
+        async with provision.administrator(settings) as admin:
+            return await operation(admin)
+
+    return with_settings(run)
+
+
+def with_settings(operation: Callable[[Settings], Awaitable[Result]]) -> Result:
+    """Run *operation* in the configured deployment; return what it does.
+
+    SIGTERM cancels it, as Ctrl-C does, so that it can tidy up, and the audit is told.
     """
     signals: list[int] = []
 
-    async def run(configured: Settings) -> Result:
+    async def run(settings: Settings) -> Result:
         with cancelled_by(signals):
-            async with provision.administrator(configured) as admin:
-                return await operation(admin)
+            return await operation(settings)
 
     with exit_codes(signals), embedded.configured(deployment.settings()) as configured:
         return asyncio.run(run(configured))

@@ -3,10 +3,9 @@
 import json
 
 import click
-from rich.console import Console
-from rich.table import Column, Table
 
-from tenancy.commands.common import as_administrator, json_option, print_one
+from tenancy.commands.common import as_administrator, json_option, print_one, print_table
+from tenancy.commands.slugs import domain_argument, slug_argument
 from tenancy.commands.tenants import tenants
 from tenancy.provision import Domain
 
@@ -17,7 +16,7 @@ def domains() -> None:
 
 
 @domains.command(name="list")
-@click.argument("slug")
+@slug_argument
 @json_option
 def list_(slug: str, *, as_json: bool) -> None:
     """List the domains of the tenant SLUG, the primary one first.
@@ -29,18 +28,14 @@ def list_(slug: str, *, as_json: bool) -> None:
         for domain in found:
             click.echo(json.dumps(domain.as_json()))
         return
-    table = Table(Column("domain", overflow="fold"), "primary", "verified", box=None)
-    for domain in found:
-        verified = f"{domain.verified_at:%Y-%m-%d}" if domain.verified_at else "no"
-        table.add_row(domain.name, "yes" if domain.is_primary else "-", verified)
-    Console().print(table)
+    print_table(("domain", "primary", "verified"), map(_row, found))
     for domain in found:
         if domain.verified_at is None:
             click.echo(f"\n{_record(domain)}")
 
 
 @domains.command()
-@click.argument("slug")
+@slug_argument
 @click.argument("name")
 @click.option("--verified", is_flag=True, help="You vouch that it is theirs: serve it at once.")
 @json_option
@@ -57,8 +52,8 @@ def add(slug: str, name: str, *, verified: bool, as_json: bool) -> None:
 
 
 @domains.command()
-@click.argument("slug")
-@click.argument("name")
+@slug_argument
+@domain_argument
 @json_option
 def verify(slug: str, name: str, *, as_json: bool) -> None:
     """Serve the domain NAME of the tenant SLUG if its TXT record is set; exit code 5 if it is not.
@@ -69,8 +64,8 @@ def verify(slug: str, name: str, *, as_json: bool) -> None:
 
 
 @domains.command()
-@click.argument("slug")
-@click.argument("name")
+@slug_argument
+@domain_argument
 @json_option
 def primary(slug: str, name: str, *, as_json: bool) -> None:
     """Let NAME be the domain by which the tenant SLUG is best reached.
@@ -81,8 +76,8 @@ def primary(slug: str, name: str, *, as_json: bool) -> None:
 
 
 @domains.command()
-@click.argument("slug")
-@click.argument("name")
+@slug_argument
+@domain_argument
 @json_option
 def remove(slug: str, name: str, *, as_json: bool) -> None:
     """Take the domain NAME from the tenant SLUG; requests for it are refused (421).
@@ -90,6 +85,11 @@ def remove(slug: str, name: str, *, as_json: bool) -> None:
     Example: python -m tenancy tenants domains remove acme notes.acme.example
     """
     print_one(as_administrator(lambda admin: admin.remove_domain(slug, name)), as_json=as_json)
+
+
+def _row(domain: Domain) -> tuple[str, ...]:
+    verified = f"{domain.verified_at:%Y-%m-%d}" if domain.verified_at else "no"
+    return domain.name, "yes" if domain.is_primary else "-", verified
 
 
 def _next(slug: str, domain: Domain) -> str:

@@ -2,14 +2,13 @@
 
 import click
 
-from tenancy.commands.common import as_administrator, json_option, print_one
+from tenancy.commands.common import as_administrator, json_option, print_one, reason_option
+from tenancy.commands.slugs import slug_argument
 from tenancy.commands.tenants import tenants
-
-_reason = click.option("--reason", metavar="TEXT", help="Why; the audit keeps it.")
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.argument("to", metavar="NEW")
 @click.option(
     "--redirect/--no-redirect",
@@ -28,8 +27,8 @@ def rename(slug: str, to: str, *, redirect: bool, as_json: bool) -> None:
 
 
 @tenants.command()
-@click.argument("slug")
-@_reason
+@slug_argument
+@reason_option
 @json_option
 def suspend(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Refuse all requests of the tenant SLUG (403) until `resume`; its data is kept, and migrated.
@@ -41,8 +40,8 @@ def suspend(slug: str, reason: str | None, *, as_json: bool) -> None:
 
 
 @tenants.command()
-@click.argument("slug")
-@_reason
+@slug_argument
+@reason_option
 @json_option
 def resume(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Serve the tenant SLUG again, reading and writing, after `suspend` or `read-only`.
@@ -54,8 +53,8 @@ def resume(slug: str, reason: str | None, *, as_json: bool) -> None:
 
 
 @tenants.command()
-@click.argument("slug")
-@_reason
+@slug_argument
+@reason_option
 @json_option
 def read_only(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Let the tenant SLUG read and not write, until `resume`; the server refuses each write (403).

@@ -1,39 +1,40 @@
-"""`python -m tenancy tenants export | import`: one tenant taken along."""
+"""`python -m tenancy tenants export | import | clone | move`: one tenant taken along."""
 
-import asyncio
-import contextlib
 import json
-import signal
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
-from tenancy import embedded, portability
-from tenancy import settings as settings_module
+from tenancy import portability
+from tenancy.commands.common import (
+    confirmed,
+    json_option,
+    print_one,
+    reason_option,
+    with_settings,
+    yes_option,
+)
+from tenancy.commands.slugs import slug_argument
 from tenancy.commands.tenants import tenants
 from tenancy.portability import Imported
+from tenancy.portability import target as targets
 from tenancy.settings import Settings
-
-Result = TypeVar("Result")
-
-_reason = click.option("--reason", metavar="TEXT", help="Why, for the audit.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.argument("to", type=click.Path(path_type=Path))
-@_reason
-@_json
+@reason_option
+@json_option
 def export(slug: str, to: Path, reason: str | None, *, as_json: bool) -> None:
     """Write the tenant SLUG to the new directory TO, or to one file where TO ends in .tar.gz.
 
     All of it as of one moment, with checksums, while requests go on; what it lacks is in the guide.
     Example: python -m tenancy tenants export acme acme.tar.gz
     """
-    done = _run(lambda settings: portability.export(settings, slug, to, reason=reason))
+    done = with_settings(lambda settings: portability.export(settings, slug, to, reason=reason))
     found = {
         "slug": done.profile.tenant.slug,
         "path": str(done.path),
@@ -56,8 +57,8 @@ def export(slug: str, to: Path, reason: str | None, *, as_json: bool) -> None:
     "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
 )
 @click.option("--no-domains", is_flag=True, help="Without those it had.")
-@_reason
-@_json
+@reason_option
+@json_option
 def import_(
     source: Path,
     slug: str | None,
@@ -73,7 +74,7 @@ def import_(
     """
     wanted = domains if domains or no_domains else None
     _print(
-        _run(
+        with_settings(
             lambda settings: portability.import_(
                 settings, source, slug=slug, domains=wanted, reason=reason
             )
@@ -83,7 +84,7 @@ def import_(
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.argument("to")
 @click.option(
     "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
@@ -95,8 +96,8 @@ def import_(
     metavar="FILE",
     help="SQL that runs in the copy before anybody can see it.",
 )
-@_reason
-@_json
+@reason_option
+@json_option
 def clone(
     slug: str,
     to: str,
@@ -123,21 +124,76 @@ def clone(
             reason=reason,
         )
 
-    _print(_run(copy), as_json=as_json)
+    _print(with_settings(copy), as_json=as_json)
 
 
-def _run(operation: Callable[[Settings], Awaitable[Result]]) -> Result:
-    """Return what *operation* does in the configured deployment; SIGTERM ends it as Ctrl-C does."""
+@tenants.command()
+@slug_argument
+@click.option(
+    "--to-env",
+    metavar="VARIABLE",
+    help="Its value is the TENANCY_DATABASE_URL of the other deployment.",
+)
+@click.option(
+    "--to-admin-env",
+    metavar="VARIABLE",
+    help="Its value is the TENANCY_ADMIN_DATABASE_URL there, where that is another.",
+)
+@click.option(
+    "--to-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Instead: its settings, in the form of .env.",
+)
+@click.option("--abandon", is_flag=True, help="Give up a move that was interrupted.")
+@yes_option
+@reason_option
+@json_option
+def move(
+    slug: str,
+    to_env: str | None,
+    to_admin_env: str | None,
+    to_file: Path | None,
+    reason: str | None,
+    *,
+    abandon: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Move the tenant SLUG to another database; here it stays, suspended, until it is deleted.
 
-    async def run(settings: Settings) -> Result:
-        task = asyncio.current_task()
-        with contextlib.suppress(RuntimeError, ValueError):  # in a thread no signal arrives
-            if task is not None:
-                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await operation(settings)
+    It can be read and not written meanwhile. Interrupted, it goes on when it is run again.
+    Example: python -m tenancy tenants move acme --to-file other.env
+    """
+    if (to_env is None) == (to_file is None) or (to_file is not None and to_admin_env is not None):
+        raise click.UsageError("give --to-file, or --to-env and perhaps --to-admin-env")
 
-    with embedded.configured(settings_module.load()) as configured:
-        return asyncio.run(run(configured))
+    def target(settings: Settings) -> Settings:
+        if to_file is not None:
+            return targets.read(settings, to_file)
+        given = {"database_url": to_env, "admin_database_url": to_admin_env}
+        values = {name: _value(variable) for name, variable in given.items() if variable}
+        return targets.other(settings, values, str(to_env))
+
+    if abandon:
+        profile = with_settings(
+            lambda settings: portability.abandon(settings, slug, target(settings), reason=reason)
+        )
+        print_one(profile, as_json=as_json)
+        return
+    confirmed(slug, yes)
+    moved = with_settings(
+        lambda settings: portability.move(settings, slug, target(settings), reason=reason)
+    )
+    _print(moved, as_json=as_json)
+
+
+def _value(variable: str) -> str:
+    """Return the value of *variable*, which is not on the command line for everybody to read."""
+    value = os.environ.get(variable)
+    if not value:
+        raise click.UsageError(f"the variable {variable} is not set")
+    return value
 
 
 def _print(made: Imported, *, as_json: bool) -> None:

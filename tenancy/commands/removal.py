@@ -12,13 +12,14 @@ from tenancy.commands.common import (
     confirmed,
     json_option,
     print_one,
+    reason_option,
     yes_option,
 )
+from tenancy.commands.slugs import slug_argument
 from tenancy.commands.tenants import tenants
 from tenancy.provision import Administrator, Profile
 from tenancy.provision.removal import WAIT_SECONDS
 
-_reason = click.option("--reason", metavar="TEXT", help="Why, for the audit.")
 _export = click.option(
     "--export",
     "to",
@@ -29,7 +30,7 @@ _export = click.option(
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.option(
     "--after",
     "days",
@@ -38,7 +39,7 @@ _export = click.option(
     help="How long it can be restored; TENANCY_DELETION_GRACE_DAYS if not given.",
 )
 @_export
-@_reason
+@reason_option
 @yes_option
 @json_option
 def delete(
@@ -62,8 +63,8 @@ def delete(
 
 
 @tenants.command()
-@click.argument("slug")
-@_reason
+@slug_argument
+@reason_option
 @json_option
 def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
     """Let the deleted tenant SLUG be what it was before.
@@ -75,7 +76,7 @@ def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
 
 
 @tenants.command()
-@click.argument("slug")
+@slug_argument
 @click.option("--early", is_flag=True, help="Before its date, too.")
 @click.option(
     "--wait",
@@ -87,7 +88,7 @@ def restore(slug: str, reason: str | None, *, as_json: bool) -> None:
     help="Patience with whoever uses its tables; then exit code 75.",
 )
 @_export
-@_reason
+@reason_option
 @yes_option
 @json_option
 def purge(

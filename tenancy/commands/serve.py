@@ -12,7 +12,13 @@ from tenancy import serve as serving
 @click.option("--demo", is_flag=True, help="Serve the notes demo, with tenants acme and globex.")
 @click.option("--migrate", "migrates", is_flag=True, help="Apply pending migrations first.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="To listen on.",
+)
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes."
 )

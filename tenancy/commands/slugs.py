@@ -42,7 +42,7 @@ def domains(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 
 slug_argument = click.argument("slug", shell_complete=slugs)
-domain_argument = click.argument("name", metavar="DOMAIN", shell_complete=domains)
+domain_argument = click.argument("name", shell_complete=domains)
 
 
 def _found(query: str, incomplete: str, *more: object) -> list[CompletionItem]:

@@ -5,7 +5,7 @@ import json
 import click
 
 from tenancy.commands.common import as_administrator, json_option, print_one, print_table
-from tenancy.commands.slugs import slug_argument
+from tenancy.commands.slugs import slug_argument, slugs
 from tenancy.fairness import limits
 from tenancy.provision import Administrator, Profile
 from tenancy.tenant import State
@@ -23,13 +23,19 @@ def tenants() -> None:
 @click.option(
     "--domain", "domains", multiple=True, metavar="NAME", help="Custom domain; repeatable."
 )
+@click.option(
+    "--idempotency-key",
+    "key",
+    metavar="TEXT",
+    help="Sent again within 24 hours with the same request, nothing more is made.",
+)
 @json_option
-def create(slug: str, domains: tuple[str, ...], *, as_json: bool) -> None:
+def create(slug: str, domains: tuple[str, ...], key: str | None, *, as_json: bool) -> None:
     """Make the tenant SLUG with its role, schema and tables, or nothing at all.
 
     Example: python -m tenancy tenants create acme --domain notes.acme.example
     """
-    profile = as_administrator(lambda admin: admin.create(slug, domains))
+    profile = as_administrator(lambda admin: admin.create(slug, domains, idempotency_key=key))
     print_one(profile, as_json=as_json)
 
 
@@ -57,7 +63,10 @@ def show(slug: str, *, as_json: bool) -> None:
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Tenants at most.")
 @click.option(
-    "--after", metavar="SLUG", help="Those that follow: the last slug of the page before."
+    "--after",
+    metavar="SLUG",
+    shell_complete=slugs,
+    help="Those that follow: the last slug of the page before.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_(

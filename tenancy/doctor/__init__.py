@@ -49,7 +49,11 @@ async def diagnose(settings: Settings, *, most: int | None = MOST) -> tuple[Find
         there = await admin.fetchval(
             "SELECT pg_catalog.to_regclass($1) IS NOT NULL", f"{identifiers.CATALOG_SCHEMA}.tenants"
         )
-        patient = Patient(admin, settings, who, there, most)
+        sees_ready = there and await admin.fetchval(
+            "SELECT coalesce(has_table_privilege(pg_catalog.to_regclass($1), 'SELECT'), false)",
+            f"{identifiers.CATALOG_SCHEMA}.ready_schemas",
+        )
+        patient = Patient(admin, settings, who, there, most, sees_ready)
         found = [await patient.examined(check) for check in CHECKS]
         return (
             *filter(None, found),

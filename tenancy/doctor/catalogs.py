@@ -16,6 +16,9 @@ from tenancy.settings import Pooler, Settings
 
 _REGISTRY = f"SELECT slug, schema_name::name AS name, state FROM {CATALOG_SCHEMA}.tenants"
 _NO_REGISTRY = "SELECT NULL::text AS slug, NULL::name AS name, NULL::text AS state WHERE false"
+_READY = f"SELECT schema_name::name AS name FROM {CATALOG_SCHEMA}.ready_schemas"
+# Who may not read that, or has no such table yet, goes by what they are called.
+_LIKE_READY = "SELECT nspname AS name FROM pg_namespace WHERE nspname ~ '^t_ready_[0-9a-f]{12}$'"
 
 WHO = "CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END"
 
@@ -27,6 +30,7 @@ def kind(relkind: str) -> str:
 
 # given:    one row, with the logins and settings asked about
 # tenant:   the registry beside schemas and roles
+# ready:    schemas that were made ahead of tenants
 # relation: tables, views and sequences in tenants' schemas
 # rights:   every privilege granted there, and how to take it away
 # member:   memberships; INHERIT and SET are options of each since 16
@@ -44,6 +48,8 @@ WITH given AS (
     SELECT t.*, n.oid AS schema, n.nspowner, n.nspacl, r.oid AS role
     FROM ({{registry}}) AS t LEFT JOIN pg_namespace n ON n.nspname = t.name
     LEFT JOIN pg_roles r ON r.rolname = t.name
+), ready AS (
+    {{ready}}
 ), relation AS (
     SELECT t.slug, t.name AS schema_name, t.schema, t.role, c.oid, c.relname, c.relkind,
            c.relowner, c.relacl, {kind("c.relkind")} AS kind
@@ -100,6 +106,7 @@ class Patient:
         login: whom requests run as.
         has_registry: whether the catalog has been made.
         most: names and cures of each finding; None: all.
+        sees_ready: whether *conn* may read which schemas were made ahead.
     """
 
     conn: asyncpg.Connection
@@ -107,6 +114,7 @@ class Patient:
     login: str
     has_registry: bool
     most: int | None = None
+    sees_ready: bool = False
 
     async def examined(self, check: Check) -> Finding | None:
         """Return what *check* finds; None where it is not for these settings."""
@@ -115,7 +123,9 @@ class Patient:
             return None
         rows = await self.conn.fetch(
             _TABLES.format(
-                registry=_REGISTRY if self.has_registry else _NO_REGISTRY, check=check.sql
+                registry=_REGISTRY if self.has_registry else _NO_REGISTRY,
+                ready=_READY if self.sees_ready else _LIKE_READY,
+                check=check.sql,
             ),
             self.login,
             self.settings.shared_schema,

@@ -25,6 +25,7 @@ CHECKS = (
         """
         SELECT nspname, format('DROP SCHEMA %I CASCADE;', nspname) FROM pg_namespace
         WHERE nspname LIKE 't\\_%' AND oid NOT IN (SELECT schema FROM tenant WHERE schema > 0)
+          AND nspname NOT IN (SELECT name FROM ready)
         """,
         warning,
         advice="look what is in it, and dump it first",

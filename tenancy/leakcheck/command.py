@@ -29,12 +29,19 @@ _PHASES = click.Choice([str(each) for each in Phase])
     help="PostgreSQL to make the throw-away database on, as a superuser or a login with CREATEDB "
     "and CREATEROLE [default: an embedded one].",
 )
-@click.option("--tenants", default="leakchecka,leakcheckb", show_default=True, metavar="A,B")
+@click.option(
+    "--tenants",
+    default="leakchecka,leakcheckb",
+    show_default=True,
+    metavar="A,B",
+    help="The slugs of the two.",
+)
 @click.option(
     "--layout",
     type=_LAYOUTS,
     default=str(Layout.TENANCY),
     show_default=True,
+    help="Whose scopes: ours, or your own over a schema each, or over one table for all.",
 )
 @click.option(
     "--sql",
@@ -62,14 +69,33 @@ _PHASES = click.Choice([str(each) for each in Phase])
     help="A further view, with {canary} and path parameters such as {note_id}; repeatable.",
 )
 @click.option("--requests-file", type=_FILE, help="One --request a line.")
-@click.option("--openapi", default="/openapi.json", show_default=True, metavar="PATH")
+@click.option(
+    "--openapi",
+    default="/openapi.json",
+    show_default=True,
+    metavar="PATH",
+    help="Where it describes its views.",
+)
 @click.option("--read-only", is_flag=True, help="Send nothing but GET.")
 @click.option(
     "--all-views", is_flag=True, help="Fail unless every view answered both tenants well."
 )
 @click.option("--seed", type=int, help="Run the same requests again.")
-@click.option("--requests", "count", default=400, show_default=True, type=click.IntRange(0))
-@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(0))
+@click.option(
+    "--requests",
+    "count",
+    default=400,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many to send.",
+)
+@click.option(
+    "--seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="At most, for all of it.",
+)
 @click.option("--timeout", "timeout_seconds", default=5.0, show_default=True, help="Of one answer.")
 @click.option(
     "--pool", "pool_size", default=1, show_default=True, type=click.IntRange(1, 100),
@@ -80,7 +106,7 @@ _PHASES = click.Choice([str(each) for each in Phase])
     "skipped",
     multiple=True,
     type=_PHASES,
-    help="Repeatable.",
+    help="Leave this part out; repeatable.",
 )
 @click.option(
     "--env", "environment", multiple=True, metavar="NAME",

@@ -7,6 +7,17 @@ and the ledger say, all as of one moment. ``../provision/README.md`` is the oper
 from tenancy.portability.cloning import clone
 from tenancy.portability.exporting import Exported, export
 from tenancy.portability.importing import Imported, import_
+from tenancy.portability.moving import abandon, move
 from tenancy.portability.removing import delete, purge
 
-__all__ = ["Exported", "Imported", "clone", "delete", "export", "import_", "purge"]
+__all__ = [
+    "Exported",
+    "Imported",
+    "abandon",
+    "clone",
+    "delete",
+    "export",
+    "import_",
+    "move",
+    "purge",
+]

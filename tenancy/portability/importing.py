@@ -18,6 +18,7 @@ class Imported:
     """What was made.
 
     Attributes:
+        tables, rows: that came now; none where a move was found to be done already.
         pending: files that it lacks; it is served once they are applied.
     """
 

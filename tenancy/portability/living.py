@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -136,12 +136,12 @@ class Living:
 
 @asynccontextmanager
 async def living(
-    admin: Administrator, profile: Profile, *, still: bool = False
+    admin: Administrator, profile: Profile, *, still: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[Living]:
     """Yield the tenant of *profile* as it is at this moment, however long the block takes.
 
-    No file is applied to it meanwhile. It is read and written by requests as ever, unless *still*:
-    then those that write wait.
+    No file is applied to it meanwhile. It is read and written by requests as ever, unless *still*
+    is given: that is called as soon as no file can be, and from then on those that write wait.
 
     Raises:
         LockHeldError: its schema is being migrated.
@@ -158,7 +158,10 @@ async def living(
         if schema is None:
             raise NotPortableError(f"the tenant {profile.tenant.slug} has no schema")
         await stack.enter_async_context(lock.held(conn, schema.oid))
-        locks = await quiet.locks(conn, schema) if still else []
+        locks: list[str] = []
+        if still is not None:
+            await still()
+            locks = await quiet.locks(conn, schema)
         await stack.enter_async_context(
             conn.transaction(isolation="repeatable_read", readonly=True)
         )

@@ -76,7 +76,13 @@ async def purge(admin: Administrator) -> int:
     return done
 
 
-TASKS: Mapping[str, Task] = MappingProxyType({"purge": purge})
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        "purge": purge,
+        "refill": Administrator.refill,
+        "forget_keys": Administrator.forget_keys,
+    }
+)
 
 
 async def once(settings: Settings, tasks: Mapping[str, Task] = TASKS) -> AsyncIterator[Done]:

@@ -12,7 +12,17 @@ from support.databases import Database, superuser
 from support.notes import read, write
 from support.redirects import asked, fronts
 
-from tenancy import Tenancy, by_header, by_host, by_path, by_subdomain, chain, provision
+from tenancy import (
+    KeyKind,
+    Tenancy,
+    TenantKey,
+    by_header,
+    by_host,
+    by_path,
+    by_subdomain,
+    chain,
+    provision,
+)
 from tenancy.errors import InvalidSlugError, SlugTakenError, UnknownTenantError
 
 HOST = by_host("example.com", "example.org")
@@ -204,6 +214,16 @@ async def test_a_redirect_is_known_however_the_registry_is_read(
             assert await asked(front, "acme.example.com") == (308, "//new.example.com/")
             assert await asked(front, "new.example.com") == (200, "new")
             assert await asked(front, "nobody.example.com") == (404, "unknown_tenant")
+
+
+async def test_no_resolver_opens_a_schema_by_a_former_slug(database: Database) -> None:
+    await rename(database, "acme", "new")
+    key = TenantKey(KeyKind.FORMER_SLUG, "acme")
+    async with fronts(database) as make:
+        assert await asked(make(lambda _: key), "example.com") == (404, "unknown_tenant")
+        named = by_header("X-Tenant", trusted=["127.0.0.1"], kind=KeyKind.FORMER_SLUG)
+        header = [(b"x-tenant", b"acme")]
+        assert await asked(make(named), "example.com", headers=header) == (400, "malformed_tenant")
 
 
 async def test_one_of_many_gets_a_slug_that_all_want(database: Database) -> None:

@@ -13,6 +13,7 @@ from support.databases import Database, superuser
 from tenancy import Tenancy, provision
 from tenancy.errors import (
     DomainTakenError,
+    HookFailedError,
     InvalidGraceError,
     NotDeletedError,
     PurgeBegunError,
@@ -313,10 +314,10 @@ async def test_hooks_refuse_a_purge_before_it_drops_and_undo_its_end(database: D
         await admin.create("initech")
         await admin.delete("initech")
         whole = await lives.traces(database)
-        with pytest.raises(RuntimeError, match="invoice"):
+        with pytest.raises(HookFailedError, match="invoice"):
             await admin.purge("initech", early=True)
         assert await lives.traces(database) == whole
-        with pytest.raises(RuntimeError, match="archive"):
+        with pytest.raises(HookFailedError, match="archive"):
             await admin.purge("initech", early=True)
         assert ("tenant", "initech") in await lives.traces(database)
         await admin.purge("initech")

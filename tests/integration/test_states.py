@@ -8,7 +8,7 @@ from support.changes import execute
 from support.databases import Database, superuser
 
 from tenancy import Tenancy, provision
-from tenancy.errors import StateConflictError, UnknownTenantError
+from tenancy.errors import HookFailedError, StateConflictError, UnknownTenantError
 from tenancy.provision import Administrator, Event, Hooks, Step
 from tenancy.provision.states import TRANSITIONS
 from tenancy.tenant import State
@@ -93,10 +93,10 @@ async def test_a_hook_that_raises_undoes_the_step(database: Database) -> None:
         raise PermissionError
 
     async with provision.administrator(database.settings(), hooks=hooks) as admin:
-        with pytest.raises(PermissionError):
+        with pytest.raises(HookFailedError, match="refuse failed"):
             await admin.suspend("acme")
         assert (await admin.show("acme")).tenant.state is State.ACTIVE
-    assert await audit(database, "outcome", "code") == [("failed", "PermissionError")]
+    assert await audit(database, "outcome", "code") == [("failed", "hook_failed")]
 
 
 async def test_steps_at_once_leave_one_of_their_states(database: Database) -> None:

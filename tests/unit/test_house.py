@@ -27,7 +27,7 @@ FLOORS = {
     "web": 1,
     "envelope": 2,
     "fairness.limits": 2,
-    "loading": 2,
+    "loading": 3,
     "fairness.outage": 2,
     "fairness.permits": 2,
     "faults": 2,

@@ -20,18 +20,22 @@ SLUGS = [f"s{n}" for n in range(3)]
 IDS = [str(UUID(int=n)) for n in range(1, 4)]
 
 
+KEYS = [TenantKey(kind, slug) for kind in (KeyKind.SLUG, KeyKind.FORMER_SLUG) for slug in SLUGS]
+
+
 def _slug(name: str) -> TenantKey:
     return TenantKey(KeyKind.SLUG, name)
 
 
 @dataclass
 class World:
-    """Who has which slug now, when each slug last led elsewhere, and one memory of it."""
+    """Who has which slug now, or had it, when each led elsewhere, and one memory of it."""
 
     limit: int
     now: float = 0.0
     tenants: dict[str, str] = field(default_factory=dict)  # id to slug
-    was: list[tuple[float, dict[str, str]]] = field(default_factory=list)
+    former: dict[str, str] = field(default_factory=dict)  # slug to id
+    was: list[tuple[float, dict[TenantKey, str]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.memory = Memory(
@@ -45,21 +49,36 @@ class World:
         self.was.append((0.0, {}))
 
     def found(self, tenant_id: str) -> Registered:
-        return Registered(Tenant(UUID(tenant_id), self.tenants[tenant_id], "t_x"), ())
+        former = [slug for slug, its in self.former.items() if its == tenant_id]
+        return Registered(Tenant(UUID(tenant_id), self.tenants[tenant_id], "t_x"), (), former)
 
-    def by_slug(self, slug: str) -> Registered | None:
-        return next((self.found(i) for i, s in self.tenants.items() if s == slug), None)
+    def owners(self) -> dict[TenantKey, str]:
+        """Whom each name leads to now."""
+        present = {_slug(slug): tenant_id for tenant_id, slug in self.tenants.items()}
+        former = {TenantKey(KeyKind.FORMER_SLUG, slug): its for slug, its in self.former.items()}
+        return present | former
+
+    def by_key(self, key: TenantKey) -> Registered | None:
+        tenant_id = self.owners().get(key)
+        return None if tenant_id is None else self.found(tenant_id)
 
     def set(self, tenant_id: str, slug: str | None) -> None:
         """Change the database; PostgreSQL tells, where somebody listens."""
         if slug in self.tenants.values():
             return
-        self.tenants.pop(tenant_id, None)
+        had = self.tenants.pop(tenant_id, None)
+        changed = {tenant_id}
         if slug is not None:
             self.tenants[tenant_id] = slug
-        self.was.append((self.now, dict(self.tenants)))
-        if self.listening:
-            self.memory.change(tenant_id)
+            changed.add(self.former.pop(slug, tenant_id))
+            if had is not None:
+                self.former[had] = tenant_id
+        else:
+            self.former = {name: its for name, its in self.former.items() if its != tenant_id}
+        self.was.append((self.now, self.owners()))
+        for each in changed:
+            if self.listening:
+                self.memory.change(each)
 
     def reload(self) -> None:
         read = Directory(self.limit)
@@ -84,32 +103,31 @@ class World:
             self.reread()
             self.memory.heard(self.now)
 
-    def ask(self, slug: str) -> None:
+    def ask(self, key: TenantKey) -> None:
         """What a request does where memory does not know."""
-        if self.memory.recall(_slug(slug), self.now) in (UNSURE, STRANGER):
-            self.memory.learn(_slug(slug), self.by_slug(slug), self.now)
+        if self.memory.recall(key, self.now) in (UNSURE, STRANGER):
+            self.memory.learn(key, self.by_key(key), self.now)
 
-    def check(self, slug: str) -> None:
+    def check(self, key: TenantKey) -> None:
         """What memory says now is so, or was within the time to live where nobody listens."""
-        answer = self.memory.recall(_slug(slug), self.now)
+        answer = self.memory.recall(key, self.now)
         if answer in (UNSURE, STRANGER):
             return
         claimed = None if answer is NOBODY else str(answer.id)
         ends = [at for at, _ in self.was[1:]] + [float("inf")]
         assert claimed in [
-            next((i for i, s in tenants.items() if s == slug), None)
-            for (_, tenants), end in zip(self.was, ends, strict=True)
+            owners.get(key)
+            for (_, owners), end in zip(self.was, ends, strict=True)
             if end > self.now - TTL
         ]
         # A negative answer may be of before the notification, until its tenant has been read.
         if self.listening and (claimed or not self.memory.changed):
-            truth = self.by_slug(slug)
-            assert claimed == (str(truth.tenant.id) if truth else None)
+            assert claimed == self.owners().get(key)
 
 
 _STEP = st.one_of(
     st.tuples(st.just("set"), st.sampled_from(IDS), st.sampled_from([*SLUGS, None])),
-    st.tuples(st.just("ask"), st.sampled_from(SLUGS)),
+    st.tuples(st.just("ask"), st.sampled_from(KEYS)),
     st.tuples(st.just("sleep"), st.sampled_from([0.5, 2.0, 6.0])),
     st.tuples(st.sampled_from(["listen", "hear", "deafen", "reread", "forget"])),
 )
@@ -125,8 +143,8 @@ def test_what_memory_says_was_true_within_the_time_to_live(
         match step:
             case ("set", str(tenant_id), slug):
                 world.set(tenant_id, slug)  # type: ignore[arg-type]
-            case ("ask", str(slug)):
-                world.ask(slug)
+            case ("ask", TenantKey() as key):
+                world.ask(key)
             case ("sleep", float(seconds)):
                 world.now += seconds
             case ("deafen",):
@@ -135,8 +153,8 @@ def test_what_memory_says_was_true_within_the_time_to_live(
                 world.memory.forget()
             case (str(name),):
                 getattr(world, name)()
-        for slug in SLUGS:
-            world.check(slug)
+        for key in KEYS:
+            world.check(key)
         assert len(world.memory._tenants) <= limit
         assert len(world.memory._absent) <= limit
 
@@ -146,22 +164,47 @@ def test_an_answer_of_nobody_ends_with_the_tenant_of_that_name() -> None:
     world.set(IDS[0], "s0")
     world.set(IDS[1], "s1")
     world.listen()  # with more tenants than may be kept, so that names are asked for
-    world.ask("s2")
+    world.ask(_slug("s2"))
     assert world.memory.recall(_slug("s2"), 0.0) is NOBODY
     world.set(IDS[0], "s2")
     world.reread()
     assert world.memory.recall(_slug("s2"), 0.0) == world.found(IDS[0]).tenant
-    world.ask("s1")  # which takes the one place there is
+    world.ask(_slug("s1"))  # which takes the one place there is
     assert world.memory.recall(_slug("s2"), 0.0) is STRANGER
+
+
+def test_a_former_slug_leads_to_its_tenant_until_somebody_takes_it() -> None:
+    world, former = World(10), TenantKey(KeyKind.FORMER_SLUG, "s0")
+    world.set(IDS[0], "s0")
+    world.listen()
+    assert world.memory.recall(former, 0.0) is NOBODY
+    world.set(IDS[0], "s1")
+    world.hear()
+    assert world.memory.recall(former, 0.0) == world.found(IDS[0]).tenant
+    assert world.memory.recall(_slug("s0"), 0.0) is NOBODY
+    world.set(IDS[1], "s0")
+    world.hear()
+    assert world.memory.recall(former, 0.0) is NOBODY
+    assert world.memory.recall(_slug("s0"), 0.0) == world.found(IDS[1]).tenant
+
+
+def test_an_answer_of_nobody_ends_with_a_tenant_that_had_the_name() -> None:
+    world, former = World(10), TenantKey(KeyKind.FORMER_SLUG, "s0")
+    world.set(IDS[0], "s0")
+    world.ask(former)
+    assert world.memory.recall(former, 0.0) is NOBODY
+    world.set(IDS[0], "s1")
+    world.ask(_slug("s1"))
+    assert world.memory.recall(former, 0.0) == world.found(IDS[0]).tenant
 
 
 def test_a_name_that_led_to_somebody_is_remembered_as_nobodys() -> None:
     world = World(10)
     world.set(IDS[0], "s0")
-    world.ask("s0")
+    world.ask(_slug("s0"))
     world.set(IDS[0], "s1")
     world.now += TTL
-    world.ask("s0")
+    world.ask(_slug("s0"))
     assert world.memory.recall(_slug("s0"), world.now) is NOBODY
 
 

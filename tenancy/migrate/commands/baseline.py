@@ -6,6 +6,7 @@ from functools import partial
 import click
 
 from tenancy import migrate
+from tenancy.commands.slugs import slugs
 from tenancy.exits import exit_codes
 from tenancy.migrate.commands.common import (
     answer,
@@ -19,7 +20,14 @@ from tenancy.migrate.upkeep import telling
 
 @click.command()
 @click.argument("version")
-@click.option("--tenant", "tenants", multiple=True, metavar="SLUG", help="Its schema; repeatable.")
+@click.option(
+    "--tenant",
+    "tenants",
+    multiple=True,
+    metavar="SLUG",
+    shell_complete=slugs,
+    help="Its schema; repeatable.",
+)
 @click.option(
     "--all", "everybody", is_flag=True, help="Every tenant of which the ledger has nothing."
 )

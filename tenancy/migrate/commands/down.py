@@ -6,6 +6,7 @@ from functools import partial
 import click
 
 from tenancy import migrate
+from tenancy.commands.slugs import slugs
 from tenancy.exits import Exit, exit_codes
 from tenancy.migrate.commands.common import (
     answer,
@@ -27,6 +28,7 @@ from tenancy.migrate.upkeep.down import Planned, Reversed, reversal
     multiple=True,
     required=True,
     metavar="SLUG",
+    shell_complete=slugs,
     help="Whom to take back; repeatable.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")

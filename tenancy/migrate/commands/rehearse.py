@@ -5,6 +5,7 @@ from functools import partial
 
 import click
 
+from tenancy.commands.slugs import slugs
 from tenancy.exits import Exit, exit_codes
 from tenancy.migrate.commands.common import (
     answer,
@@ -25,6 +26,7 @@ from tenancy.migrate.rehearsal.rehearse import rehearse as rehearsed
     "tenants",
     multiple=True,
     metavar="SLUG",
+    shell_complete=slugs,
     help="This tenant's; repeatable. None: the first that is behind.",
 )
 @click.option(

@@ -6,6 +6,7 @@ from functools import partial
 
 import click
 
+from tenancy.commands.slugs import slugs
 from tenancy.exits import Exit, exit_codes
 from tenancy.migrate.commands.common import (
     agree,
@@ -52,7 +53,14 @@ from tenancy.settings import Settings
     is_flag=True,
     help="After a restore from a dump, or pg_upgrade: let the ledger follow the schemas.",
 )
-@click.option("--tenant", "tenants", multiple=True, metavar="SLUG", help="Only it; repeatable.")
+@click.option(
+    "--tenant",
+    "tenants",
+    multiple=True,
+    metavar="SLUG",
+    shell_complete=slugs,
+    help="Only it; repeatable.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @debug_option

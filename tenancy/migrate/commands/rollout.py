@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from tenancy.commands.slugs import slugs
 from tenancy.migrate.fleet.options import (
     GRACE_SECONDS,
     MOST_PARALLEL,
@@ -32,9 +33,16 @@ selecting = _all(
         "tenants",
         multiple=True,
         metavar="SLUG",
+        shell_complete=slugs,
         help="Only this tenant, besides the catalog and the shared schema; repeatable.",
     ),
-    click.option("--exclude", multiple=True, metavar="SLUG", help="Not this tenant; repeatable."),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="SLUG",
+        shell_complete=slugs,
+        help="Not this tenant; repeatable.",
+    ),
     click.option(
         "--state",
         "states",

@@ -7,6 +7,7 @@ from typing import Self
 import click
 
 from tenancy import migrate
+from tenancy.commands.slugs import slugs
 from tenancy.exits import exit_codes
 from tenancy.migrate.commands.common import (
     answer,
@@ -20,7 +21,14 @@ from tenancy.migrate.upkeep.verify import PARALLEL
 
 
 @click.command()
-@click.option("--tenant", "tenants", multiple=True, metavar="SLUG", help="Only it; repeatable.")
+@click.option(
+    "--tenant",
+    "tenants",
+    multiple=True,
+    metavar="SLUG",
+    shell_complete=slugs,
+    help="Only it; repeatable.",
+)
 @click.option(
     "--against",
     metavar="SLUG|canary|files",

@@ -5,6 +5,7 @@ into a file's transaction is text, because only simple queries can be many in on
 """
 
 import json
+from collections.abc import Mapping
 from uuid import UUID
 
 import asyncpg
@@ -144,6 +145,19 @@ async def digest(conn: asyncpg.Connection, schema: SchemaRef) -> str:
         "SELECT digest FROM tenancy.checkpoints WHERE schema_oid = $1", schema.oid
     )
     return found or ""
+
+
+async def stand(conn: asyncpg.Connection, targets: Mapping[str, str]) -> bool:
+    """Whether each of the schemas of *targets* is there, and stands at that digest."""
+    count = await conn.fetchval(
+        "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w (name, digest) "
+        "JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.name::name "
+        "LEFT JOIN tenancy.checkpoints AS c ON c.schema_oid = n.oid AND c.schema_name = w.name "
+        "WHERE coalesce(c.digest, '') = w.digest",
+        list(targets),
+        list(targets.values()),
+    )
+    return bool(count == len(targets))
 
 
 async def history(conn: asyncpg.Connection, oid: int) -> History:

@@ -126,10 +126,11 @@ async def unknown_slugs(conn: asyncpg.Connection, slugs: Sequence[str]) -> list[
 
 
 async def versions(conn: asyncpg.Connection) -> list[tuple[Stage, str, int]]:
-    """Return how many existing schemas of each stage stand at each version."""
+    """Return how many schemas of each stage stand at each version, of those that are in use."""
     rows = await conn.fetch(
         "SELECT c.stage, c.version, count(*) AS schemas FROM tenancy.checkpoints AS c "
         "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.schema_oid "
+        "WHERE c.stage <> 'tenant' OR c.schema_name IN (SELECT schema_name FROM tenancy.tenants) "
         "GROUP BY c.stage, c.version ORDER BY c.stage, c.version"
     )
     return [(Stage(row["stage"]), row["version"], row["schemas"]) for row in rows]

@@ -1,9 +1,12 @@
 """Whether the stages that come before the tenants have all their files."""
 
+import contextlib
+
 import asyncpg
 
 from tenancy.errors import MigrationRefusedError
-from tenancy.migrate.files.model import Files, Stage
+from tenancy.identifiers import CATALOG_SCHEMA
+from tenancy.migrate.files.model import Files, Stage, target
 from tenancy.migrate.ledger import checkpoints, standings
 from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.survey import behind
@@ -36,6 +39,11 @@ async def refuse_unless_current(conn: asyncpg.Connection, settings: Settings, fi
         MigrationRefusedError: one of them has not; or there are no files of tenants, and those
             that are there have some.
     """
+    targets = {CATALOG_SCHEMA: target(files.catalog), settings.shared_schema: target(files.shared)}
+    with contextlib.suppress(asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        # Nearly always, and told by one query.
+        if files.tenant and await checkpoints.stand(conn, targets):
+            return
     if behind := await stages_behind(conn, settings, files):
         raise MigrationRefusedError(
             f"{' and '.join(behind)} migrations are pending: run `python -m tenancy.migrate`"

@@ -20,8 +20,10 @@ from tenancy.migrate.ledger.records import Facts, SchemaRef
 from tenancy.migrate.upgrade.session import APPLICATION_NAME
 
 CLASS = 7_306_118  # any number of ours: the first half of every lock's key
-RUN = 0  # the second half is a pg_namespace.oid, and no schema has one of these two
+KEEP_CLASS = CLASS + 1  # of those that say what becomes of a scratch schema
+RUN = 0  # the second half is a pg_namespace.oid, and no schema has one of these
 BOOTSTRAP = 1
+STOCK = 2  # the schemas that are made ahead
 
 RUN_WAIT_SECONDS = 1.0  # a killed runner's back end may take half a second to notice
 SCHEMA_WAIT_SECONDS = 60.0
@@ -196,7 +198,10 @@ async def _tried(conn: asyncpg.Connection, oid: int, kind: str = "lock") -> bool
     return bool(await conn.fetchval(f"SELECT {_try(oid, kind)}"))
 
 
+def key(oid: int) -> int:
+    """Return *oid*, which is unsigned, as a lock's function takes it: the same 32 bits, signed."""
+    return oid - 2**32 if oid >= 2**31 else oid
+
+
 def _try(oid: int, kind: str = "lock") -> str:
-    # An oid is unsigned and the function's argument is not: the same 32 bits, read as signed.
-    key = oid - 2**32 if oid >= 2**31 else oid
-    return f"pg_catalog.pg_try_advisory_{kind}({CLASS:d}, {key:d})"
+    return f"pg_catalog.pg_try_advisory_{kind}({CLASS:d}, {key(oid):d})"

@@ -42,6 +42,13 @@ _LEFT = """
             AND l.classid = $2 AND l.objid = n.oid)
 """
 
+READY_PREFIX = "t_ready_"  # of those that are made ahead of tenants
+
+_KEEPING = "SELECT pg_catalog.pg_advisory_xact_lock($1::int, $2::int)"
+_TENANTS = "SELECT true FROM tenancy.tenants WHERE schema_name = $1"
+_OR_READY = "UNION ALL SELECT true FROM tenancy.ready_schemas WHERE schema_name = $1"
+_NAMED = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1"
+
 
 @asynccontextmanager
 async def scratch(session: Session, name: str = "") -> AsyncIterator[SchemaRef]:
@@ -119,7 +126,11 @@ async def _refuse_outside(
 
 
 async def keep(conn: asyncpg.Connection, schema: SchemaRef) -> None:
-    """Let the scratch *schema* be an ordinary one, in the transaction that makes it a tenant's."""
+    """Let the scratch *schema* be an ordinary one, in the transaction that makes it somebody's.
+
+    Who would drop it waits for that transaction's end, however that comes, and looks again.
+    """
+    await conn.execute(_KEEPING, lock.KEEP_CLASS, lock.key(schema.oid))
     comment = (await checkpoints.facts(conn, schema)).comment
     words = constant(comment.removeprefix(MARK).lstrip("\n"))
     await conn.execute(f"COMMENT ON SCHEMA {quoted(schema.name)} IS {words}")
@@ -139,9 +150,7 @@ async def _made(conn: asyncpg.Connection, settings: Settings, name: str) -> Sche
         async with conn.transaction():
             await conn.execute(f"CREATE SCHEMA {quoted(name)}")
             await conn.execute(f"COMMENT ON SCHEMA {quoted(name)} IS {literal(MARK)}")
-            oid = await conn.fetchval(
-                "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1", name
-            )
+            oid = await conn.fetchval(_NAMED, name)
             await lock.take(conn, oid)  # before others see it
     except asyncpg.InsufficientPrivilegeError as error:
         raise unprivileged(settings, "a schema to try the files in") from error
@@ -160,8 +169,13 @@ async def _dropped(settings: Settings, schema: SchemaRef) -> None:
 
 
 async def _drop(conn: asyncpg.Connection, schema: SchemaRef) -> None:
-    if await conn.fetchval("SELECT true FROM tenancy.tenants WHERE schema_name = $1", schema.name):
-        return
     await conn.execute(f"SET LOCAL lock_timeout = {DROP_LOCK_TIMEOUT_MILLISECONDS:d}")
+    await conn.execute(_KEEPING, lock.KEEP_CLASS, lock.key(schema.oid))
+    kept = _TENANTS if not schema.name.startswith(READY_PREFIX) else f"{_TENANTS} {_OR_READY}"
+    if await conn.fetchval(kept, schema.name):
+        return
+    # A new schema of that name, which somebody else made, is not ours.
+    if await conn.fetchval(_NAMED, schema.name) != schema.oid:
+        return
     await conn.execute(f"DROP SCHEMA {quoted(schema.name)} CASCADE")
     await mends.forget(conn, [schema.oid])

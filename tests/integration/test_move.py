@@ -1,0 +1,418 @@
+"""A tenant moves to another database with all that was ever written, wherever it is interrupted."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from support.databases import (
+    Database,
+    Logins,
+    drop_database,
+    make_database,
+    superuser,
+)
+from support.fleets import ended
+from support.likeness import content
+from support.processes import Result, environment
+
+from tenancy import Tenancy, migrate, portability, provision
+from tenancy.errors import (
+    MigrationRefusedError,
+    MoveError,
+    SettingsError,
+    SlugTakenError,
+    TenancyError,
+    TenantReadOnlyError,
+    TenantSuspendedError,
+)
+from tenancy.portability import target
+from tenancy.provision import Event, Hooks, Step
+from tenancy.settings import Settings
+from tenancy.tenant import State
+
+NOTES = "INSERT INTO notes (body) SELECT 'note ' || generate_series(1, 100)"
+
+
+@pytest.fixture
+async def other(server_url: str, logins: Logins) -> AsyncIterator[Database]:
+    """A second database, migrated, without tenants."""
+    database = await make_database(server_url, logins)
+    (await migrate.migrate(database.settings())).raise_for_failures()
+    yield database
+    await drop_database(server_url, database)
+
+
+@pytest.fixture
+async def acme(database: Database) -> provision.Profile:
+    """The tenant acme with a domain and some notes."""
+    await _run(database.settings(), "acme", NOTES)
+    async with superuser(database.superuser_url) as conn:
+        await conn.execute(
+            "INSERT INTO tenancy.domains (name, tenant_id, is_primary, verified_at) "
+            "SELECT 'notes.acme.example', id, true, now() FROM tenancy.tenants WHERE slug = 'acme';"
+            "UPDATE tenancy.tenants SET settings = '{\"max_connections\": 3}' WHERE slug = 'acme'"
+        )
+    return await _show(database, "acme")
+
+
+async def _run(settings: Settings, slug: str, sql: str) -> None:
+    async with Tenancy(settings=settings) as tenancy:
+        async with tenancy.transaction(slug) as conn:
+            await conn.execute(sql)
+
+
+async def _show(database: Database, slug: str) -> provision.Profile:
+    async with provision.administrator(database.settings()) as admin:
+        return await admin.show(slug)
+
+
+async def _content(database: Database, slug: str) -> dict[str, list[str]]:
+    schema = (await _show(database, slug)).tenant.schema
+    async with superuser(database.superuser_url) as conn:
+        return await content(conn, schema)
+
+
+async def _is_moved(here: Database, there: Database, before: provision.Profile) -> None:
+    """The tenant is served there and not here, and is whole."""
+    after = await _show(there, "acme")
+    assert after.tenant.id == before.tenant.id
+    assert after.tenant.state == before.tenant.state
+    assert (after.domains, after.created_at) == (before.domains, before.created_at)
+    assert after.tenant.limits == before.tenant.limits
+    assert await _content(there, "acme") == await _content(here, "acme")
+    await _run(there.settings(), "acme", NOTES)
+    with pytest.raises(TenantSuspendedError):
+        await _run(here.settings(), "acme", NOTES)
+    for database in (here, there):
+        assert (await migrate.verify(database.settings())).exit_code == 0
+
+
+async def _is_here(here: Database, there: Database, before: provision.Profile) -> None:
+    """The tenant is what it was, and nothing is there."""
+    after = await _show(here, "acme")
+    assert (after.tenant, after.domains) == (before.tenant, before.domains)
+    await _run(here.settings(), "acme", NOTES)
+    async with superuser(there.superuser_url) as conn:
+        assert await conn.fetchval("SELECT count(*) FROM tenancy.tenants") == 0
+        assert await conn.fetchval(_SCHEMAS) == 0
+    async with superuser(here.superuser_url) as conn:
+        assert await conn.fetchval("SELECT count(*) FROM tenancy.moves") == 0
+    assert (await migrate.verify(here.settings())).exit_code == 0
+
+
+_SCHEMAS = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't\\_%'"
+
+
+async def test_a_tenant_moves(database: Database, other: Database, acme: provision.Profile) -> None:
+    moved = await portability.move(database.settings(), "acme", other.settings())
+    assert (moved.rows, moved.pending) == (100, 0)
+    await _is_moved(database, other, acme)
+    again = await portability.move(database.settings(), "acme", other.settings())
+    assert again.profile.tenant.id == acme.tenant.id
+    async with superuser(database.superuser_url) as conn:
+        rows = await conn.fetch(
+            "SELECT outcome FROM tenancy.audit WHERE action = 'move' ORDER BY id LIMIT 2"
+        )
+    assert [row["outcome"] for row in rows] == ["begun", "done"]
+
+
+async def test_nothing_acknowledged_is_lost_on_the_way(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    """Writers go on till they are refused; one has begun before, and writes when he may not."""
+    acknowledged: list[str] = []
+    refused = asyncio.Event()
+
+    async def write(tenancy: Tenancy, who: int) -> None:
+        for number in range(100_000):
+            body = f"{who}/{number}"
+            try:
+                async with tenancy.transaction("acme") as conn:
+                    await conn.execute("INSERT INTO notes (body) VALUES ($1)", body)
+            except (TenancyError, asyncpg.PostgresError):
+                refused.set()
+                return
+            acknowledged.append(body)
+
+    async def lag(tenancy: Tenancy) -> None:
+        async with tenancy.transaction("acme") as conn:
+            await conn.fetch("SELECT 1 FROM notes LIMIT 1")
+            await refused.wait()
+            await conn.execute("INSERT INTO notes (body) VALUES ('late')")
+        acknowledged.append("late")
+
+    async with Tenancy(settings=database.settings(pool_max_size=6)) as tenancy:
+        late = asyncio.create_task(lag(tenancy))
+        writers = [asyncio.create_task(write(tenancy, who)) for who in range(4)]
+        async with asyncio.timeout(30):
+            while len(acknowledged) < 50:  # noqa: ASYNC110 - writers set no event
+                await asyncio.sleep(0.01)
+        await portability.move(database.settings(), "acme", other.settings())
+        await asyncio.gather(late, *writers, return_exceptions=True)
+    schema = (await _show(other, "acme")).tenant.schema
+    async with superuser(other.superuser_url) as conn:
+        there = {row["body"] for row in await conn.fetch(f"SELECT body FROM {schema}.notes")}
+    assert set(acknowledged) <= there
+
+
+async def test_a_writer_that_waits_for_the_move_is_refused_after_it(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    waits = "SELECT count(*) > 0 FROM pg_locks WHERE mode = 'RowExclusiveLock' AND NOT granted"
+    hooks = Hooks()
+    begun, write = asyncio.Event(), asyncio.Event()
+
+    async def late() -> None:
+        async with Tenancy(settings=database.settings()) as tenancy:
+            async with tenancy.transaction("acme") as conn:
+                begun.set()
+                await write.wait()
+                await conn.execute("INSERT INTO notes (body) VALUES ('late')")
+
+    @hooks.after(Step.MOVE)
+    async def let_it_wait(event: Event) -> None:
+        write.set()
+        await _until(database, waits)
+
+    writer = asyncio.create_task(late())
+    await begun.wait()
+    await portability.move(database.settings(), "acme", other.settings(), hooks=hooks)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await writer
+    assert await _content(other, "acme") == await _content(database, "acme")
+
+
+async def _until(database: Database, condition: str) -> None:
+    async with superuser(database.superuser_url) as conn, asyncio.timeout(30):
+        while not await conn.fetchval(condition):  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.01)
+
+
+async def test_readers_go_on_during_the_move(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    hooks = Hooks()
+    counts = []
+
+    @hooks.after(Step.IMPORT)
+    async def read(event: Event) -> None:
+        async with Tenancy(settings=database.settings()) as tenancy:
+            async with tenancy.transaction("acme", readonly=True) as conn:
+                counts.append(await conn.fetchval("SELECT count(*) FROM notes"))
+            with pytest.raises((TenantReadOnlyError, asyncpg.ReadOnlySQLTransactionError)):
+                async with tenancy.transaction("acme") as conn:
+                    await conn.execute(NOTES)
+
+    @hooks.before(Step.IMPORT)
+    async def look(event: Event) -> None:
+        await read(event)
+
+    settings = database.settings(isolation="schema")
+    del settings
+    await portability.move(database.settings(), "acme", other.settings(), hooks=hooks)
+    assert counts[0] == 100
+
+
+# What ends it
+
+
+Hold = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _held(database: Database, table: str) -> AsyncIterator[None]:
+    """Nobody writes in *table* until the block ends."""
+    async with superuser(database.superuser_url) as conn, conn.transaction():
+        await conn.execute(f"LOCK TABLE tenancy.{table} IN SHARE MODE")
+        yield
+
+
+async def _started(here: Database, there: Database) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tenancy", "tenants", "move", "acme", "--yes"),
+        *("--to-env", "OTHER_URL", "--to-admin-env", "OTHER_ADMIN_URL"),
+        env=environment(here.settings(), OTHER_URL=there.app_url, OTHER_ADMIN_URL=there.admin_url),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def _waits_for(database: Database, table: str) -> None:
+    await _until(
+        database,
+        "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM "
+        f"pg_database WHERE datname = current_database()) AND relation = 'tenancy.{table}'::regclass",
+    )
+
+
+async def _ended(process: asyncio.subprocess.Process, number: signal.Signals) -> Result:
+    process.send_signal(number)
+    return await ended(process)
+
+
+async def _move(here: Database, there: Database) -> None:
+    """By the command, to its end."""
+    result = await ended(await _started(here, there))
+    assert result.code == 0, result.err
+
+
+async def _kill_while_it_copies(
+    here: Database, there: Database, number: signal.Signals = signal.SIGKILL
+) -> None:
+    async with _held(there, "domains"):
+        process = await _started(here, there)
+        await _waits_for(there, "domains")
+        assert (await _show(here, "acme")).tenant.state is State.READ_ONLY
+        await _ended(process, number)
+
+
+async def _kill_when_it_has_closed(here: Database, there: Database) -> None:
+    async with _held(there, "audit"):
+        process = await _started(here, there)
+        await _waits_for(there, "audit")
+        assert (await _show(here, "acme")).tenant.state is State.SUSPENDED
+        await _ended(process, signal.SIGKILL)
+
+
+async def _kill_when_it_has_arrived(here: Database, there: Database) -> None:
+    async with _held(there, "audit"):
+        process = await _started(here, there)
+        await _waits_for(there, "audit")
+        hold = _held(here, "moves")
+        await hold.__aenter__()
+    await _waits_for(here, "moves")
+    await _ended(process, signal.SIGKILL)
+    await hold.__aexit__(None, None, None)
+
+
+KILLS = [_kill_while_it_copies, _kill_when_it_has_closed, _kill_when_it_has_arrived]
+
+
+@pytest.mark.parametrize("kill", KILLS)
+async def test_a_move_that_was_killed_can_be_run_again(
+    database: Database,
+    other: Database,
+    acme: provision.Profile,
+    kill: Callable[[Database, Database], Awaitable[None]],
+) -> None:
+    await kill(database, other)
+    await _move(database, other)
+    await _is_moved(database, other, acme)
+
+
+@pytest.mark.parametrize("kill", KILLS[:2])
+async def test_a_move_that_was_killed_can_be_given_up(
+    database: Database,
+    other: Database,
+    acme: provision.Profile,
+    kill: Callable[[Database, Database], Awaitable[None]],
+) -> None:
+    await kill(database, other)
+    profile = await portability.abandon(database.settings(), "acme", other.settings())
+    assert profile.tenant.state is State.ACTIVE
+    await _is_here(database, other, acme)
+
+
+async def test_a_move_that_has_arrived_cannot_be_given_up(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    await _kill_when_it_has_arrived(database, other)
+    with pytest.raises(MoveError, match="run the move again"):
+        await portability.abandon(database.settings(), "acme", other.settings())
+    assert (await _show(database, "acme")).tenant.state is State.SUSPENDED
+
+
+async def test_a_move_that_is_stopped_leaves_the_tenant_as_it_was(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    await _kill_while_it_copies(database, other, signal.SIGTERM)
+    await _is_here(database, other, acme)
+
+
+async def test_a_hook_there_that_fails_leaves_the_tenant_as_it_was(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    hooks = Hooks()
+
+    @hooks.after(Step.IMPORT)
+    async def fail(event: Event) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await portability.move(database.settings(), "acme", other.settings(), hooks=hooks)
+    await _is_here(database, other, acme)
+
+
+async def test_a_hook_here_that_fails_leaves_the_tenant_as_it_was(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    hooks = Hooks()
+
+    @hooks.after(Step.MOVE)
+    async def fail(event: Event) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await portability.move(database.settings(), "acme", other.settings(), hooks=hooks)
+    await _is_here(database, other, acme)
+
+
+# What is refused before anybody notices
+
+
+async def test_a_move_that_cannot_be_is_refused_before_it_begins(
+    database: Database,
+    other: Database,
+    empty_database: Database,
+    acme: provision.Profile,
+    tmp_path: Path,
+) -> None:
+    settings = database.settings()
+    with pytest.raises(MoveError, match="in that database already"):
+        await portability.move(settings, "acme", settings)
+    with pytest.raises(MigrationRefusedError, match="pending"):
+        await portability.move(settings, "acme", empty_database.settings())
+    files = tmp_path / "tenant"
+    files.mkdir()
+    (files / "0001_notes.sql").write_text("CREATE TABLE notes (id int);")
+    with pytest.raises(MigrationRefusedError, match="not those of this tenant"):
+        await portability.move(settings, "acme", other.settings(sql_dir=tmp_path))
+    async with provision.administrator(other.settings()) as admin:
+        await admin.create("acme")
+    with pytest.raises(SlugTakenError):
+        await portability.move(settings, "acme", other.settings())
+    assert (await _show(database, "acme")).updated_at == acme.updated_at
+
+
+async def test_a_suspended_tenant_stays_suspended_there(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    async with superuser(database.superuser_url) as conn:
+        await conn.execute("UPDATE tenancy.tenants SET state = 'suspended' WHERE slug = 'acme'")
+    await portability.move(database.settings(), "acme", other.settings())
+    assert (await _show(other, "acme")).tenant.state is State.SUSPENDED
+
+
+def test_the_target_is_read_from_a_file(database: Database, tmp_path: Path) -> None:
+    ours = database.settings(isolation="schema", pool_max_size=9)
+    path = tmp_path / "other.env"
+    path.write_text(
+        "OTHER=1\nTENANCY_DATABASE_URL=postgresql://a@b/c\nTENANCY_BASE_DOMAINS=x.example,y.example"
+    )
+    found = target.read(ours, path)
+    assert (found.dsn, found.admin_dsn) == ("postgresql://a@b/c", "postgresql://a@b/c")
+    assert (found.base_domains, found.pool_max_size) == (("x.example", "y.example"), 9)
+    for text, words in (
+        ("TENANCY_ADMIN_DATABASE_URL=postgresql://a@b/c", "does not say where"),
+        ("TENANCY_DATABASE_URL=postgresql://a@b/c\nTENANCY_ISOLATON=role", "TENANCY_ISOLATON"),
+        ("TENANCY_DATABASE_URL=postgresql://a@b/c\nTENANCY_ISOLATION=x", "TENANCY_ISOLATION"),
+    ):
+        path.write_text(text)
+        with pytest.raises(SettingsError, match=words):
+            target.read(ours, path)
