@@ -3,13 +3,13 @@
 from typing import Any
 
 import asyncpg
-from quart import Quart, Response
+from quart import Quart
 from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
 
 from tenancy import settings as settings_module
 from tenancy.admin import domains, looking, tenants
 from tenancy.admin.description import Description, SlugConverter
-from tenancy.admin.gate import Door, Gate
+from tenancy.admin.gate import Gate, door
 from tenancy.admin.marks import needs
 from tenancy.errors import TenancyError
 from tenancy.provision import Hooks
@@ -50,13 +50,13 @@ def create_admin_app(
     for blueprint in (tenants.blueprint, domains.blueprint, looking.blueprint):
         app.register_blueprint(blueprint)
     _describe(app)
-    _probe(app, readiness.Probe(lambda: office))
     described.answer_refusals(app)
     for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         app.register_error_handler(kind, answer_error)
     app.before_serving(_drain)
     app.after_serving(office.close)
-    app.asgi_app = Door(app.asgi_app, settings)  # type: ignore[method-assign, assignment]
+    probes = {"/healthz": readiness.alive, "/readyz": readiness.Probe(lambda: office)}
+    app.asgi_app = door(app.asgi_app, settings, probes)  # type: ignore[method-assign, assignment, arg-type]
     return app
 
 
@@ -77,21 +77,6 @@ def _describe(app: Quart) -> None:
         return await app.ensure_async(described_by)()
 
     app.view_functions["openapi"] = hide(needs(None)(openapi))
-
-
-def _probe(app: Quart, ready: readiness.Probe) -> None:
-    async def healthz() -> Response:
-        return _json(*await readiness.alive())
-
-    async def readyz() -> Response:
-        return _json(*await ready())
-
-    for view in (healthz, readyz):
-        app.add_url_rule(f"/{view.__name__}", view_func=hide(needs(None)(view)))
-
-
-def _json(status: int, body: bytes) -> Response:
-    return Response(body, status, content_type="application/json")
 
 
 async def _drain() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tenancy import settings as settings_module
 from tenancy.errors import InvalidTokenError, SettingsError
+from tenancy.faults import reason
 from tenancy.provision.actor import Actor
 from tenancy.provision.office import Office
 from tenancy.provision.tokens import PREFIX, Scope
@@ -40,7 +41,8 @@ class Authentication:
 
     def __init__(self, office: Office) -> None:
         self._office = office
-        self._jwt = _by_jwt(office.settings)
+        key_file = office.settings.admin_jwt_key_file
+        self._jwt = key_file and _JsonWebTokens(key_file, office.settings)
 
     async def __call__(self, scope: MutableMapping[str, Any], address: str) -> Caller:
         """Return who sends the request of the ASGI *scope*, from *address*.
@@ -51,7 +53,7 @@ class Authentication:
         """
         text = bearer(scope).decode("ascii", "replace")
         if self._jwt is not None and not text.startswith(PREFIX):
-            return _subject(found(self._jwt(scope)).principal)
+            return _subject(self._jwt.claims(scope))
         async with self._office.administrator(Actor("nobody", address)) as admin:
             token = await admin.recognized(text)
         return Caller(f"token:{token.name}", frozenset(token.scopes))
@@ -67,42 +69,43 @@ def _subject(claims: Mapping[str, Any]) -> Caller:
     return Caller(f"jwt:{subject}", frozenset(scope for scope in Scope if scope in said))
 
 
-def _by_jwt(settings: Settings) -> Resolver | None:
-    if settings.admin_jwt_key_file is None:
-        return None
-    try:
+class _JsonWebTokens:
+    """Tokens that are signed with a key in a file, which may be replaced while the process runs.
+
+    Raises:
+        SettingsError: the file cannot be read, or the key in it cannot be used.
+    """
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._path = path
+        self._settings = settings
+        self._read_at = 0
+        try:
+            self._resolver = self._read()
+        except (OSError, ValueError) as error:
+            words = error if not isinstance(error, OSError) else reason(error)
+            name = settings_module.variable("admin_jwt_key_file")
+            raise SettingsError(f"{name} cannot be used: {words}") from None
+
+    def claims(self, scope: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the token of an ASGI *scope* says, once it is verified."""
+        try:
+            if self._path.stat().st_mtime_ns != self._read_at:
+                self._resolver = self._read()
+        except (OSError, ValueError):
+            _log.exception(
+                "the new key of the operators' tokens cannot be used: the last one stays"
+            )
+        claims: Mapping[str, Any] = found(self._resolver(scope)).principal
+        return claims
+
+    def _read(self) -> Resolver:
+        self._read_at = self._path.stat().st_mtime_ns
+        text = self._path.read_text()
         return by_token(
-            key=_KeyFile(settings.admin_jwt_key_file),
-            algorithm=settings.admin_jwt_algorithm or "",
-            audience=settings.admin_jwt_audience or "",
-            issuer=settings.admin_jwt_issuer or "",
+            key=json.loads(text) if text.lstrip().startswith("{") else text,
+            algorithm=self._settings.admin_jwt_algorithm or "",
+            audience=self._settings.admin_jwt_audience or "",
+            issuer=self._settings.admin_jwt_issuer or "",
             claim=None,
         )
-    except ValueError as error:
-        raise SettingsError(f"{settings_module.variable('admin_jwt_key_file')}: {error}") from error
-
-
-class _KeyFile:
-    """A key, or a set of keys, in a file that may be replaced while the process runs."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read_at = -1
-        self._key: str | dict[str, Any] = ""
-        self()  # what is wrong with it is said at the start
-
-    def __call__(self) -> str | dict[str, Any]:
-        try:
-            written_at = self._path.stat().st_mtime_ns
-            if written_at != self._read_at:
-                text = self._path.read_text()
-                self._key = json.loads(text) if text.lstrip().startswith("{") else text
-                self._read_at = written_at
-        except (OSError, ValueError) as error:
-            if self._read_at < 0:
-                raise SettingsError(
-                    f"{settings_module.variable('admin_jwt_key_file')} cannot be read: "
-                    f"{type(error).__name__}"
-                ) from None
-            _log.error("the key of the operators' tokens cannot be read: the last one stays")
-        return self._key

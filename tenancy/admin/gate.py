@@ -3,10 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import Any
 
 from quart import Quart, current_app, g, request
 from werkzeug.datastructures import ETags
@@ -21,53 +20,42 @@ from tenancy.errors import (
     InvalidTokenError,
     MisdirectedHostError,
     MissingTokenError,
+    NoTenantError,
     PreconditionRequiredError,
-    TenancyError,
     TooManyRequestsError,
 )
+from tenancy.fairness.entrance import Ticket
 from tenancy.provision import Actor, Administrator
 from tenancy.provision.office import Office
 from tenancy.settings import Settings
-from tenancy.web.asgi import Message, Receive, Scope, Send, refuse
+from tenancy.tenant import Tenant
+from tenancy.web.asgi import Application, Front, Probe, Resolved, Scope
 
 _log = logging.getLogger(__name__)
 
-Inside = Callable[[Any, Any, Any], Awaitable[None]]
-
-PROBES = ("/healthz", "/readyz")
 ADDRESS_SHARE = 5.0  # an address may be that of several tokens
 WRONG_TOKEN_COST = 10.0  # in requests of the address
 
 _EXTENSION = "tenancy.admin"
 
 
-class Door:
-    """Answers at the operator's hosts alone, and so at none that is a tenant's.
+def door(app: Application, settings: Settings, probes: Mapping[str, Probe]) -> Front:
+    """Return *app* as it answers at the operator's hosts alone, and so at none that is a tenant's.
 
-    ``TENANCY_OPERATOR_HOSTS``, any address, and localhost.
+    ``TENANCY_OPERATOR_HOSTS``, any address, and localhost; *probes* answer at any host.
     """
+    hosts = {"localhost", *settings.operator_hosts}
 
-    def __init__(self, app: Inside, settings: Settings) -> None:
-        self._app = app
-        self._hosts = {"localhost", *settings.operator_hosts}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one connection of the server's: ASGI's own interface."""
-        if scope["type"] == "http" and scope["path"] not in PROBES:
-            try:
-                self._check(resolvers.host(scope))
-            except TenancyError as error:
-                return await refuse(scope, send, error)
-        if scope["type"] == "websocket":
-            return await send(_closed())
-        return await self._app(scope, receive, send)
-
-    def _check(self, host: str) -> None:
-        if host not in self._hosts and not _is_address(host):
+    async def resolve(scope: Scope) -> Resolved:
+        host = resolvers.host(scope)
+        if host not in hosts and not _is_address(host):
             raise MisdirectedHostError(
                 f"{host!r} is not the operator's: reach the API by an address, or name the host in "
                 "TENANCY_OPERATOR_HOSTS"
             )
+        return Resolved(operator=True)
+
+    return Front(app, resolve, enter=_no_tenants, operator=app, probes=probes)
 
 
 class Gate:
@@ -88,6 +76,7 @@ class Gate:
         """Put the gate before each view of *app*."""
         app.extensions[_EXTENSION] = self
         app.before_request(self._admit)
+        app.before_websocket(_refuse_websockets)
 
     @property
     def office(self) -> Office:
@@ -175,5 +164,9 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _closed() -> Message:
-    return {"type": "websocket.close", "code": 1008}
+async def _no_tenants(_: Tenant) -> Ticket:
+    raise NoTenantError("no tenant is served here")
+
+
+async def _refuse_websockets() -> None:
+    raise InsufficientScopeError("the API has no websockets")

@@ -9,7 +9,8 @@ from typing import Any
 
 import asyncpg
 
-from tenancy.errors import PoolExhaustedError
+from tenancy.errors import DatabaseUnavailableError, PoolExhaustedError
+from tenancy.faults import LOST, LOST_BEFORE_COMMIT
 from tenancy.pool.connect import connect
 from tenancy.provision.actor import Actor
 from tenancy.provision.administrator import Administrator, login_of_requests
@@ -55,7 +56,8 @@ class Office:
 
         Raises:
             PoolExhaustedError: none became free within the time a request waits for one.
-            DatabaseUnavailableError: the server does not answer.
+            DatabaseUnavailableError: the server does not answer, or the connection was lost before
+                a step was done.
             DatabaseSetupError: it refuses a login.
         """
         async with self.turn(), self._connection() as conn:
@@ -109,6 +111,8 @@ class Office:
         self._lent += 1
         try:
             yield conn
+        except LOST as error:
+            raise DatabaseUnavailableError(LOST_BEFORE_COMMIT) from error
         finally:
             self._lent -= 1
             await asyncio.shield(self._take_back(conn, opened_at))
@@ -116,7 +120,7 @@ class Office:
     async def _taken(self) -> tuple[asyncpg.Connection, float]:
         while self._idle:
             conn, opened_at = self._idle.pop()
-            if not conn.is_closed():
+            if await _is_alive(conn):
                 return conn, opened_at
         return await connect(self.settings, as_admin=True), time.monotonic()
 
@@ -135,3 +139,14 @@ class Office:
                 conn.terminate()
         else:
             self._idle.append((conn, opened_at))
+
+
+async def _is_alive(conn: asyncpg.Connection) -> bool:
+    """Whether a connection that nobody has used for a while still leads anywhere."""
+    try:
+        async with asyncio.timeout(RESET_SECONDS):
+            await conn.execute("SELECT 1")
+    except LOST:
+        conn.terminate()
+        return False
+    return True
