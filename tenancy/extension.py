@@ -19,6 +19,7 @@ from tenancy.errors import (
     TenantReadOnlyError,
 )
 from tenancy.fairness import entrance
+from tenancy.fanout import Fanout
 from tenancy.jobs import Jobs
 from tenancy.pool.pool import Init, Pool
 from tenancy.registry.registry import Registry
@@ -40,7 +41,7 @@ RESTART_SECONDS = 1.0
 MAX_TRIES = 3
 
 
-class Tenancy(Marks, Jobs):
+class Tenancy(Marks, Jobs, Fanout):
     """Tenants of one database, for one process: resolver, registry, pool and gate.
 
     Use it as an application's extension (`init_app`), around any ASGI application (`middleware`),

@@ -65,7 +65,9 @@ async def export(  # noqa: PLR0913 - what, and on whose behalf, by name
         begun(admin, Step.EXPORT, slug, reason=reason, detail={"to": to.name}) as event,
     ):
         profile = await admin.show(slug)
-        still = profile.tenant.state is State.DELETING  # with what was written until it was deleted
+        deleted = profile.tenant.state is State.DELETING
+        # With what was written until it was deleted.
+        still = _nothing if deleted else None
         async with archive.written(to) as folder, living(admin, profile, still=still) as image:
             whole = await _pack(image, folder)
         event.detail |= {"rows": whole.rows}
@@ -109,3 +111,7 @@ async def _pack_rows(image: Image, table: Table, writer: Writer) -> File:
         async for chunk in rows.chunks():
             writer.write(chunk)
         return writer.done(await rows.count())
+
+
+async def _nothing() -> None:
+    pass

@@ -66,6 +66,7 @@ FLOORS = {
     "transaction": 8,
     "adoption": 9,
     "doctor": 9,
+    "fanout": 9,
     "leakcheck": 9,
     "portability": 9,
     "registry.registry": 9,
