@@ -42,7 +42,7 @@ class Authentication:
     def __init__(self, office: Office) -> None:
         self._office = office
         key_file = office.settings.admin_jwt_key_file
-        self._jwt = key_file and _JsonWebTokens(key_file, office.settings)
+        self._jwt = _JsonWebTokens(key_file, office.settings) if key_file else None
 
     async def __call__(self, scope: MutableMapping[str, Any], address: str) -> Caller:
         """Return who sends the request of the ASGI *scope*, from *address*.
