@@ -8,6 +8,7 @@ import ipaddress
 
 BURST_SECONDS = 5.0
 MAX_NAMES = 10_000
+MAX_FORGOTTEN = 1000
 IPV6_SITE_BITS = 64  # one subscriber has all of them (RFC 6177)
 
 
@@ -47,8 +48,9 @@ class Rates:
     def _forget(self, now: float) -> None:
         """Make room: those that owe nothing first, then those seen first."""
         self._due = {name: due for name, due in self._due.items() if due > now}
-        for name in list(self._due)[: len(self._due) - MAX_NAMES + 1]:
-            del self._due[name]
+        if len(self._due) >= MAX_NAMES:
+            for name in list(self._due)[:MAX_FORGOTTEN]:  # many: looking through them all costs
+                del self._due[name]
 
 
 def source(client: object) -> str:

@@ -23,7 +23,7 @@ def tokens() -> None:
     "scopes",
     multiple=True,
     required=True,
-    type=click.Choice(list(Scope)),
+    type=click.Choice([scope.value for scope in Scope]),
     help="What it allows; repeatable, and none includes another.",
 )
 @click.option(

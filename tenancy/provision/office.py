@@ -112,6 +112,8 @@ class Office:
         try:
             yield conn
         except LOST as error:
+            if isinstance(error, OSError) and not conn.is_closed():
+                raise  # a hook's own
             raise DatabaseUnavailableError(LOST_BEFORE_COMMIT) from error
         finally:
             self._lent -= 1
