@@ -14,6 +14,8 @@ COMMANDS = {
     "tenants": "tenancy.commands.everything:tenants",
     "shell": "tenancy.commands.shell:shell",
     "audit": "tenancy.commands.audit:audit",
+    "admin": "tenancy.commands.admin:admin",
+    "tokens": "tenancy.commands.tokens:tokens",
     "maintain": "tenancy.commands.maintain:maintain",
     "doctor": "tenancy.commands.doctor:doctor",
     "walls": "tenancy.commands.walls:walls",
