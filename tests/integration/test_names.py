@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from support.changes import execute
+from support.changes import execute, until
 from support.databases import Database, superuser
 from support.notes import read, write
 from support.redirects import asked, fronts
@@ -299,11 +299,14 @@ async def test_who_waits_for_a_slug_takes_its_redirect_too(database: Database) -
         await renaming.start()
         await one.rename("acme", "new")
         creating = asyncio.create_task(two.create("acme"))
+        waiter = two.connection.get_server_pid()
         async with superuser(database.superuser_url) as conn:
-            while not await conn.fetchval(
-                "SELECT cardinality(pg_blocking_pids($1)) > 0", two.connection.get_server_pid()
-            ):
-                await asyncio.sleep(0.01)
+
+            async def waits() -> bool:
+                blockers = await conn.fetchval("SELECT pg_blocking_pids($1)", waiter)
+                return bool(blockers)
+
+            await until(waits)
         await renaming.commit()
         taker = await creating
         assert (await one.show("new")).former_slugs == ()
