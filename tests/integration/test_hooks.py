@@ -1,9 +1,11 @@
 """Hooks of a deployment are called at each step, and belong to its transaction."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from support.databases import Database
 
@@ -116,6 +118,23 @@ async def test_a_hook_that_ends_the_transaction_is_told_so(database: Database) -
 
     async with provision.administrator(database.settings(), hooks=hooks) as admin:
         with pytest.raises(HookFailedError, match="ended the transaction"):
+            await admin.limit("acme", CHANGES)
+        assert (await admin.show("acme")).tenant.limits.max_connections is None
+
+
+async def test_a_hook_that_passes_over_an_error_of_the_servers_has_failed(
+    database: Database,
+) -> None:
+    hooks = Hooks()
+
+    @hooks.after(Step.LIMIT)
+    async def careless(event: Event) -> None:
+        assert event.conn is not None
+        with contextlib.suppress(asyncpg.PostgresError):
+            await event.conn.execute("SELECT 1 / 0")
+
+    async with provision.administrator(database.settings(), hooks=hooks) as admin:
+        with pytest.raises(HookFailedError, match="careless failed: it passed over an error"):
             await admin.limit("acme", CHANGES)
         assert (await admin.show("acme")).tenant.limits.max_connections is None
 
