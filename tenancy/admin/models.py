@@ -101,9 +101,27 @@ class Because(Asked):
     reason: Reason | None = None
 
 
+def _with(member: str) -> dict[str, Any]:
+    return {"required": [member], "properties": {member: {"type": "string"}}}
+
+
 class Change(Asked):
     """One change: of the slug, of the state, or of limits. A limit that is null is as for all."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                _with("slug"),
+                _with("state"),
+                {
+                    "anyOf": [
+                        {"required": [limits.STATEMENT_TIMEOUT]},
+                        {"required": [limits.MAX_CONNECTIONS]},
+                    ]
+                },
+            ]
+        }
+    )
     slug: Slug | None = None
     redirect: bool = True
     state: Literal["active", "read_only", "suspended"] | None = None
