@@ -69,6 +69,7 @@ FLOORS = {
     "fanout": 9,
     "leakcheck": 9,
     "portability": 9,
+    "access": 9,
     "registry.registry": 9,
     "startup": 9,
     "web.shutdown": 9,
