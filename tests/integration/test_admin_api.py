@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from joserfc import jwk, jwt
 from quart import Quart
-from support.databases import Database
+from support.databases import SQL, Database
 from support.panels import HOST, Panel, panel, token
 
 from tenancy import Settings, Tenancy, provision
@@ -290,6 +291,33 @@ async def test_migrations_and_the_audit_are_told(database: Database) -> None:
             assert (await client("GET", f"/v1/audit?{query}")).body["entries"]
         for wrong in ("since=0001-01-01T00:00:00%2B14:00", "since=now", "before=0", "outcome=x"):
             assert (await client("GET", f"/v1/audit?{wrong}")).status == 422, wrong
+
+
+async def test_schemas_made_ahead_are_made_again_after_the_answer(database: Database) -> None:
+    settings = database.settings(ready_schemas=2)
+    async with provision.administrator(settings) as admin:
+        await admin.refill()
+        async with panel(settings) as client:
+            for slug in ("initech", "hooli", "globotech"):
+                assert (await client("POST", "/v1/tenants", {"slug": slug})).status == 201
+            count = "SELECT count(*) FROM tenancy.ready_schemas"
+            while await admin.connection.fetchval(count) < 2:  # noqa: ASYNC110 - a test waits
+                await asyncio.sleep(0.02)
+        made = await admin.entries(Wanted(action="create", actor="token:panel"))
+        assert sum(entry.detail["made_ahead"] for entry in made) >= 2
+
+
+async def test_a_database_behind_its_files_makes_no_tenant(
+    database: Database, tmp_path: Path
+) -> None:
+    shutil.copytree(SQL / "shared", tmp_path / "shared")
+    shutil.copytree(SQL / "tenant", tmp_path / "tenant")
+    (tmp_path / "shared" / "0002_more.sql").write_text("CREATE TABLE more (id int);\n")
+    async with panel(database.settings(sql_dir=tmp_path)) as client:
+        answer = await client("POST", "/v1/tenants", {"slug": "initech"})
+        assert (answer.status, answer.code) == (503, "migration_refused")
+        told = (await client("GET", "/v1/migrations")).body
+        assert (told["behind"], [each["pending"] for each in told["schemas"]]) == (1, [["0002"]])
 
 
 # Lost updates, and refusals
