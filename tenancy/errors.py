@@ -638,6 +638,8 @@ class MigrationRefusedError(MigrationError):
 
     code = "migration_refused"
     exit_code = 6
+    status = 503
+    title = "The service is not ready."
 
 
 class MigrationsPendingError(MigrationError):
