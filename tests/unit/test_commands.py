@@ -16,8 +16,8 @@ from tenancy.exits import Exit
 TREE = {" ".join(path): command for path, command in walk()}
 LEAVES = {path: command for path, command in TREE.items() if not isinstance(command, click.Group)}
 
-# What these print is a text to paste or to keep, or a server's log.
-WITHOUT_JSON = {"serve", "walls", "settings", "completion"}
+# What these print is a text to paste or to keep, a session, or a server's log.
+WITHOUT_JSON = {"serve", "admin", "shell", "walls", "settings", "completion"}
 
 # What these do is no change of a tenant that the audit would be told a reason of.
 WITHOUT_REASON = {"history", "list", "show", "grant", "ready"}
