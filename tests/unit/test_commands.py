@@ -17,8 +17,8 @@ TREE = {" ".join(path): command for path, command in walk()}
 LEAVES = {path: command for path, command in TREE.items() if not isinstance(command, click.Group)}
 
 # What these print is a text to paste or to keep, or a server's log.
-WITHOUT_JSON = {"serve", "admin", "walls", "settings", "completion"}
-ASKING = {"tenants delete", "tenants purge", "migrate down", "migrate unlock"}
+WITHOUT_JSON = {"serve", "shell", "admin", "walls", "settings", "completion"}
+ASKING = {"reports drop", "tenants delete", "tenants purge", "migrate down", "migrate unlock"}
 
 
 @pytest.mark.parametrize("path", TREE)
