@@ -298,7 +298,14 @@ class Tenancy(Marks, Jobs, Fanout):
             lifespan=(self._start_in_background, self.stop),
         )
 
-    def init_app(self, app: Quart, *, probes: bool = False, bind_sessions: bool = True) -> None:
+    def init_app(
+        self,
+        app: Quart,
+        *,
+        probes: bool = False,
+        bind_sessions: bool = True,
+        operator: asgi.Application | None = None,
+    ) -> None:
         """Put each request of *app* inside its tenant, and answer our errors as problem documents.
 
         Args:
@@ -306,6 +313,8 @@ class Tenancy(Marks, Jobs, Fanout):
             probes: answer ``/healthz`` and ``/readyz`` on any host.
             bind_sessions: refuse a session that was made for another tenant (403), and show none
                 that was made elsewhere; False: the application sees to that.
+            operator: serves the requests at ``TENANCY_OPERATOR_HOSTS``, such as the operator's API;
+                without it *app* does, by views that are marked so.
         """
         app.extensions["tenancy"] = self
         answers: dict[str, asgi.Probe] = {"/healthz": readiness.alive, "/readyz": self._readyz}
@@ -317,7 +326,7 @@ class Tenancy(Marks, Jobs, Fanout):
             lifespan=(self._start_in_background, self.stop),
             bind_sessions=bind_sessions,
         )
-        hooks.attach(app, answers if probes else {})
+        hooks.attach(app, answers if probes else {}, operator)
 
 
 class _OfTenant(Transaction):

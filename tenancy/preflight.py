@@ -113,7 +113,8 @@ async def _schemas(conn: asyncpg.Connection, settings: Settings) -> None:
         f"{whom}, n.oid, 'USAGE')) AS open FROM {identifiers.CATALOG_SCHEMA}.tenants t "
         "JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema_name::name "
         "JOIN pg_catalog.pg_roles l ON l.rolname = session_user "
-        "LEFT JOIN pg_catalog.pg_roles r ON r.rolname = t.schema_name::name"
+        "LEFT JOIN pg_catalog.pg_roles r ON r.rolname = t.schema_name::name "
+        "WHERE t.state NOT IN ('suspended', 'deleting')"  # one that has moved away is closed
     )
     if row["open"] == row["all"]:
         return

@@ -8,9 +8,11 @@ CREATE TABLE tenancy.moves (
     -- What the tenant is to be there, and here again if nothing comes of it.
     state_before text NOT NULL CHECK (state_before IN ('active', 'read_only', 'suspended')),
     begun_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- From then on nobody can write here, and what is there counts.
+    -- As they were: who might do what to the tables, some of which is taken for the time of the
+    -- move, and the shape of the schema.
+    rights       text[] NOT NULL,
+    fingerprint  text NOT NULL,
+    -- From then on nobody is served here, and what is there counts.
     closed_at    timestamptz,
-    -- Who might do what to the tables before, to be given back if nothing comes of it.
-    rights       text[],
     finished_at  timestamptz
 );

@@ -68,7 +68,7 @@ def show(slug: str, *, as_json: bool) -> None:
     shell_complete=slugs,
     help="Those that follow: the last slug of the page before.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@json_option
 def list_(
     states: tuple[str, ...],
     search: str | None,

@@ -12,7 +12,10 @@ from tenancy.exits import exit_codes
 COMMANDS = {
     "serve": "tenancy.commands.serve:serve",
     "tenants": "tenancy.commands.everything:tenants",
+    "shell": "tenancy.commands.shell:shell",
     "audit": "tenancy.commands.audit:audit",
+    "admin": "tenancy.commands.admin:admin",
+    "tokens": "tenancy.commands.tokens:tokens",
     "maintain": "tenancy.commands.maintain:maintain",
     "doctor": "tenancy.commands.doctor:doctor",
     "walls": "tenancy.commands.walls:walls",

@@ -111,7 +111,8 @@ CHECKS = (
         "requests may not use their tenant's schema",
         f"""
         SELECT slug, {_GRANT} FROM given, tenant
-        WHERE schema IS NOT NULL AND NOT has_schema_privilege(
+        WHERE schema IS NOT NULL AND state NOT IN ('suspended', 'deleting')
+          AND NOT has_schema_privilege(
             CASE WHEN sets_role THEN role ELSE login END, schema, 'USAGE')
         """,
         by=By.SHELL,

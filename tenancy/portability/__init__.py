@@ -4,10 +4,11 @@ What travels is an `image.Image`: the structure by pg_dump, the rows by COPY, an
 and the ledger say, all as of one moment. ``../provision/README.md`` is the operator's guide.
 """
 
+from tenancy.portability.abandoning import abandon
 from tenancy.portability.cloning import clone
 from tenancy.portability.exporting import Exported, export
 from tenancy.portability.importing import Imported, import_
-from tenancy.portability.moving import abandon, move
+from tenancy.portability.moving import move
 from tenancy.portability.removing import delete, purge
 
 __all__ = [

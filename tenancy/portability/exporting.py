@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tenancy.portability import archive, likeness
-from tenancy.portability.archive import OBJECTS, STRUCTURE, Folder, Writer
+from tenancy.portability import likeness, packing
+from tenancy.portability.archive import OBJECTS, RIGHTS, STRUCTURE
 from tenancy.portability.image import Image
 from tenancy.portability.lasting import begun
 from tenancy.portability.living import living
 from tenancy.portability.manifest import File, Manifest, Table
+from tenancy.portability.packing import Folder, Writer
 from tenancy.provision import Actor, Hooks, Profile, Step, administrator
 from tenancy.settings import Settings
 from tenancy.tenant import State
@@ -65,10 +66,9 @@ async def export(  # noqa: PLR0913 - what, and on whose behalf, by name
         begun(admin, Step.EXPORT, slug, reason=reason, detail={"to": to.name}) as event,
     ):
         profile = await admin.show(slug)
-        deleted = profile.tenant.state is State.DELETING
-        # With what was written until it was deleted.
-        still = _nothing if deleted else None
-        async with archive.written(to) as folder, living(admin, profile, still=still) as image:
+        # Of one that was deleted, with what was still being written then.
+        still = profile.tenant.state is State.DELETING
+        async with packing.written(to) as folder, living(admin, profile, still=still) as image:
             whole = await _pack(image, folder)
         event.detail |= {"rows": whole.rows}
     return Exported(
@@ -80,9 +80,10 @@ async def export(  # noqa: PLR0913 - what, and on whose behalf, by name
 async def _pack(image: Image, folder: Folder) -> Manifest:
     at = datetime.now(UTC)
     before, after = [
-        _pack_text(folder, name, "".join(f"{one};\n\n" for one in await image.structure(section)))
+        _pack_statements(folder, name, await image.structure(section))
         for section, name in STRUCTURE.items()
     ]
+    rights = _pack_statements(folder, RIGHTS, await image.rights())
     objects = _pack_text(folder, OBJECTS, likeness.written(await image.objects()).decode())
     files: list[File] = []
     for number, table in enumerate(image.portrait.tables, start=1):
@@ -93,11 +94,16 @@ async def _pack(image: Image, folder: Folder) -> Manifest:
         exported_at=at,
         portrait=image.portrait,
         structure=(before, after),
+        rights=rights,
         objects=objects,
         rows_of=tuple(files),
     )
     folder.close(whole)
     return whole
+
+
+def _pack_statements(folder: Folder, name: str, statements: list[str]) -> File:
+    return _pack_text(folder, name, "".join(f"{one};\n\n" for one in statements))
 
 
 def _pack_text(folder: Folder, name: str, text: str) -> File:
@@ -111,7 +117,3 @@ async def _pack_rows(image: Image, table: Table, writer: Writer) -> File:
         async for chunk in rows.chunks():
             writer.write(chunk)
         return writer.done(await rows.count())
-
-
-async def _nothing() -> None:
-    pass

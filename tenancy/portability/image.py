@@ -35,6 +35,10 @@ class Image(Protocol):
         """Return the statements of *section*, which make the objects in any schema."""
         ...
 
+    async def rights(self) -> list[str]:
+        """Return the statements that say who may do what there, see `grants`."""
+        ...
+
     async def objects(self) -> tuple[Object, ...]:
         """Return what that makes, object by object, as `likeness.objects` tells it."""
         ...

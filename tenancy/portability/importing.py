@@ -93,6 +93,7 @@ async def become(  # noqa: PLR0913 - what is to be done, then how, by name
     reason: str | None = None,
     detail: dict[str, object] | None = None,
     data: bool = True,
+    rights: bool = True,
     then: Callable[[SchemaRef], Awaitable[None]] | None = None,
     last: Callable[[], Awaitable[None]] | None = None,
 ) -> Imported:
@@ -106,6 +107,7 @@ async def become(  # noqa: PLR0913 - what is to be done, then how, by name
         reason: for the audit.
         detail: likewise.
         data: whether its rows come along.
+        rights: whether the image's objects tell of the grants that it makes.
         then: as for `pouring.pour`.
         last: called when all is done and proved but the COMMIT.
 
@@ -124,7 +126,7 @@ async def become(  # noqa: PLR0913 - what is to be done, then how, by name
 
         rows = await pouring.pour(admin, image, schema, data=data, then=between)
         await settling.recorded(admin, schema, image.portrait)
-        await settling.prove(admin, schema, image, files)
+        await settling.prove(admin, schema, image, files, rights=rights)
         event.profile = await admin.show(wish.slug)
         event.detail |= {"rows": rows}
         if last is not None:

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import asyncpg
 
 from tenancy.errors import NotPortableError
-from tenancy.faults import connecting
 from tenancy.migrate.ledger import carried, checkpoints, stamp
 from tenancy.migrate.ledger.records import SchemaRef
 from tenancy.migrate.origin.source import SEQUENCES, TABLES, Pipe, Source, SourceTable
@@ -19,30 +18,11 @@ from tenancy.migrate.shape import dump
 from tenancy.migrate.shape.description import Object
 from tenancy.migrate.shape.fingerprint import fingerprint
 from tenancy.migrate.shape.libpq import Section, dumped
-from tenancy.migrate.upgrade import lock
 from tenancy.portability import grants, likeness, quiet
 from tenancy.portability.manifest import Portrait, Registered, Sequence, Table
+from tenancy.portability.session import locked
 from tenancy.provision import Administrator, Profile
-from tenancy.settings import Settings, variable
 
-CONNECT_TIMEOUT_SECONDS = 10.0
-
-# As pg_dump sets them, so that every value is written in the form that any server reads.
-FORMS = {
-    "DateStyle": "ISO",
-    "IntervalStyle": "postgres",
-    "extra_float_digits": "3",
-    "bytea_output": "hex",
-}
-_SESSION = {
-    "application_name": "tenancy export",
-    "search_path": "",
-    "default_transaction_read_only": "on",
-    "row_security": "off",  # an error is better than rows left out
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    **FORMS,
-}
 # A name that `identifiers.schema_name` has made means the schema wherever it stands.
 _UNGUESSABLE = re.compile(r"t_[a-z0-9_]+_[0-9a-f]{6}")
 _REGISTERED = """
@@ -87,6 +67,7 @@ class Living:
 
     Attributes:
         schema: its own.
+        given: said instead of the rights that there are; None: these.
     """
 
     portrait: Portrait
@@ -95,6 +76,8 @@ class Living:
     _source: Source
     _names: tuple[str, str, str]
     _snapshot: str
+    given: list[str] | None = None
+    _dumps: dict[Section, list[str]] = field(default_factory=dict)
 
     async def structure(self, section: Section) -> list[str]:
         """Return the statements of *section*, which make the objects in any schema.
@@ -102,27 +85,42 @@ class Living:
         Raises:
             DatabaseSetupError: as `shape.libpq.dumped`.
         """
+        return [one for one in await self._dumped(section) if not grants.is_of_rights(one)]
+
+    async def rights(self) -> list[str]:
+        """Return the statements that say who may do what there, see `grants`.
+
+        Raises:
+            DatabaseSetupError: as `shape.libpq.dumped`.
+        """
+        if self.given is not None:
+            return self.given
         schema, grantee, owner = self._names
-        text = await dumped(
-            self._admin.settings.admin_dsn,
-            self.schema.name,
-            section,
-            major=self.portrait.server,
-            privileges=True,
-            snapshot=self._snapshot,
-        )
-        certain = _UNGUESSABLE.fullmatch(self.schema.name) is not None
-        found = dump.statements(text, schema, self._admin.settings.shared_schema, certain=certain)
         return [
             grants.homeless(one, schema=schema, grantee=grantee, owner=owner)
+            for section in Section
+            for one in await self._dumped(section)
             if grants.is_of_rights(one)
-            else one
-            for one in found
         ]
 
     async def objects(self) -> tuple[Object, ...]:
         """Return what that makes, object by object, as `likeness.objects` tells it."""
         return await likeness.objects(self._source.conn, self._admin, self.schema)
+
+    async def _dumped(self, section: Section) -> list[str]:
+        if section not in self._dumps:
+            text = await dumped(
+                self._admin.settings.admin_dsn,
+                self.schema.name,
+                section,
+                major=self.portrait.server,
+                privileges=True,
+                snapshot=self._snapshot,
+            )
+            certain = _UNGUESSABLE.fullmatch(self.schema.name) is not None
+            shared = self._admin.settings.shared_schema
+            self._dumps[section] = dump.statements(text, self._names[0], shared, certain=certain)
+        return self._dumps[section]
 
     @asynccontextmanager
     async def rows(self, table: Table) -> AsyncIterator[_Stream]:
@@ -136,12 +134,12 @@ class Living:
 
 @asynccontextmanager
 async def living(
-    admin: Administrator, profile: Profile, *, still: Callable[[], Awaitable[None]] | None = None
+    admin: Administrator, profile: Profile, *, still: bool = False
 ) -> AsyncIterator[Living]:
     """Yield the tenant of *profile* as it is at this moment, however long the block takes.
 
-    No file is applied to it meanwhile. It is read and written by requests as ever, unless *still*
-    is given: that is called as soon as no file can be, and from then on those that write wait.
+    No file is applied to it meanwhile. Requests read and write it as ever, unless *still*: then
+    those that write are waited for, and new ones wait.
 
     Raises:
         LockHeldError: its schema is being migrated.
@@ -150,39 +148,29 @@ async def living(
         DatabaseSetupError, DatabaseUnavailableError: as `faults.connecting`; or the owner may not
             read a table.
     """
-    settings = admin.settings
-    async with AsyncExitStack() as stack:
-        conn = await _connected(settings)
-        stack.push_async_callback(_closed, conn)
-        schema = await checkpoints.schema(conn, profile.tenant.schema)
-        if schema is None:
-            raise NotPortableError(f"the tenant {profile.tenant.slug} has no schema")
-        await stack.enter_async_context(lock.held(conn, schema.oid))
-        locks: list[str] = []
-        if still is not None:
-            await still()
-            locks = await quiet.locks(conn, schema)
-        await stack.enter_async_context(
-            conn.transaction(isolation="repeatable_read", readonly=True)
-        )
-        await quiet.hold(conn, locks)  # first, for the snapshot is taken with the first query
+    async with locked(admin, profile) as (conn, schema):
+        locks = await quiet.locks(conn, schema) if still else []
+        async with seen(admin, profile, conn, schema, locks) as one:
+            yield one
+
+
+@asynccontextmanager
+async def seen(
+    admin: Administrator,
+    profile: Profile,
+    conn: asyncpg.Connection,
+    schema: SchemaRef,
+    locks: Iterable[str] = (),
+) -> AsyncIterator[Living]:
+    """Yield the tenant as *conn* sees it from now on, in a transaction that first takes *locks*.
+
+    Raises:
+        MoveError: as `quiet.hold`.
+        MigrationRefusedError, NotPortableError, DatabaseSetupError: as `living`.
+    """
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await quiet.hold(conn, locks)  # the snapshot is taken with the first query after them
         yield await _read(conn, admin, profile, schema)
-
-
-async def _connected(settings: Settings) -> asyncpg.Connection:
-    name = "admin_database_url" if settings.admin_database_url else "database_url"
-    with connecting(variable(name)):
-        return await asyncpg.connect(
-            settings.admin_dsn,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            statement_cache_size=0,
-            server_settings=_SESSION,
-        )
-
-
-async def _closed(conn: asyncpg.Connection) -> None:
-    with contextlib.suppress(Exception):  # it was only read
-        await conn.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
 async def _read(

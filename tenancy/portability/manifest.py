@@ -94,6 +94,7 @@ class Manifest(_Part):
     Attributes:
         tenancy: the version of this package that wrote it.
         structure: what makes the objects before the rows, and after them.
+        rights: who may do what with them.
         objects: these, as `likeness` tells them.
         rows_of: one for each table of the portrait, in its order.
     """
@@ -103,13 +104,14 @@ class Manifest(_Part):
     exported_at: AwareDatetime
     portrait: Portrait
     structure: tuple[File, File]
+    rights: File
     objects: File
     rows_of: tuple[File, ...]
 
     @property
     def files(self) -> tuple[File, ...]:
         """All of them."""
-        return (*self.structure, self.objects, *self.rows_of)
+        return (*self.structure, self.rights, self.objects, *self.rows_of)
 
     @property
     def rows(self) -> int:

@@ -30,6 +30,8 @@ class Journey:
     Attributes:
         target: of `place`.
         state_before: that the tenant was in.
+        rights: who might do what before, see `grants.homeless`.
+        fingerprint: of its schema before.
         closed: whether what is there counts.
         finished: whether it is done.
     """
@@ -38,6 +40,8 @@ class Journey:
     target: str
     state_before: State
     begun_at: datetime
+    rights: tuple[str, ...]
+    fingerprint: str
     closed: bool
     finished: bool
 
@@ -45,10 +49,8 @@ class Journey:
     def of(cls, row: asyncpg.Record) -> Self:
         """Return the journey that *row* tells of."""
         return cls(
-            row["tenant_id"],
-            row["target"],
-            State(row["state_before"]),
-            row["begun_at"],
+            *(row["tenant_id"], row["target"], State(row["state_before"]), row["begun_at"]),
+            *(tuple(row["rights"]), row["fingerprint"]),
             closed=row["closed_at"] is not None,
             finished=row["finished_at"] is not None,
         )
@@ -65,10 +67,22 @@ async def find(conn: asyncpg.Connection, tenant_id: UUID) -> Journey | None:
     return None if row is None else Journey.of(row)
 
 
-async def begin(admin: Administrator, profile: Profile, target: str) -> Journey:
+async def begin(
+    admin: Administrator,
+    profile: Profile,
+    target: str,
+    *,
+    rights: Sequence[str],
+    fingerprint: str,
+) -> Journey:
     """Let the tenant be read alone from now on; a move that was interrupted goes on.
 
-    One that was closed is opened again, for nothing has come of it: its rights are as they were.
+    Args:
+        admin: of the database that it leaves.
+        profile: of the tenant.
+        target: of `place`.
+        rights: as they are; those of a move that was interrupted stay what they were before that.
+        fingerprint: likewise.
 
     Raises:
         MoveError: its state does not allow it, or it is on its way to another database.
@@ -77,23 +91,14 @@ async def begin(admin: Administrator, profile: Profile, target: str) -> Journey:
     async with conn.transaction():
         state = (await admin.held(tenant.slug)).tenant.state
         journey = await find(conn, tenant.id)
-        if journey is not None and journey.target != target:
-            raise MoveError(
-                f"{tenant.slug} is on its way to another database, or there already: name that one"
-            )
-        if journey is not None and journey.finished:
-            raise MoveError(
-                f"{tenant.slug} has come to the other database, and is there no more: what is here "
-                f"is as of {journey.begun_at:%Y-%m-%d}; to serve that again, say --abandon"
-            )
         if journey is None and state not in {State.ACTIVE, State.READ_ONLY, State.SUSPENDED}:
             raise MoveError(f"{tenant.slug} is {state}: only a tenant at rest can be moved")
-        if journey is not None and journey.closed:
-            await _reopen(admin, tenant.schema, tenant.id)
+        if journey is not None:
+            _refuse_other(tenant.slug, journey, target)
         await conn.execute(
-            "INSERT INTO tenancy.moves (tenant_id, target, state_before) VALUES ($1, $2, $3) "
-            "ON CONFLICT (tenant_id) DO UPDATE SET closed_at = NULL, rights = NULL",
-            *(tenant.id, target, state),
+            "INSERT INTO tenancy.moves (tenant_id, target, state_before, rights, fingerprint) "
+            "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id) DO UPDATE SET closed_at = NULL",
+            *(tenant.id, target, state, list(rights), fingerprint),
         )
         if state is State.ACTIVE:
             await conn.execute(_STATE, tenant.id, State.READ_ONLY)
@@ -103,20 +108,16 @@ async def begin(admin: Administrator, profile: Profile, target: str) -> Journey:
     return found
 
 
-async def close(
-    admin: Administrator, slug: str, schema: SchemaRef, journey: Journey, rights: Sequence[str]
-) -> Profile:
+async def close(admin: Administrator, slug: str, schema: SchemaRef, journey: Journey) -> Profile:
     """Let nobody be served here any more, in the caller's transaction.
 
-    Requests that were let in before, and wait for the locks of the move, may not write after it:
-    the rights on the tables go too, except those of their owner.
+    The schema is closed too, for a process that has not heard of it.
 
     Args:
         admin: of the database that it leaves.
         slug: the tenant's.
         schema: its own.
         journey: of `begin`.
-        rights: who may do what, as statements of `grants.homeless`.
 
     Raises:
         MoveError: somebody has changed its state, or the move, meanwhile.
@@ -128,9 +129,9 @@ async def close(
     if profile.tenant.id != journey.tenant_id or profile.tenant.state not in expected:
         raise MoveError(f"the state of {slug} was changed during the move: nothing was moved")
     status = await conn.execute(
-        "UPDATE tenancy.moves SET closed_at = clock_timestamp(), rights = $3 "
+        "UPDATE tenancy.moves SET closed_at = clock_timestamp() "
         "WHERE tenant_id = $1 AND begun_at = $2 AND closed_at IS NULL",
-        *(journey.tenant_id, journey.begun_at, list(rights)),
+        *(journey.tenant_id, journey.begun_at),
     )
     if not status.endswith(" 1"):
         raise MoveError(f"the move of {slug} was given up or done by somebody else meanwhile")
@@ -138,8 +139,7 @@ async def close(
     name, is_owner = await admin.rights.grantee(schema.name)
     if not is_owner:
         await conn.execute(
-            f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA "
-            f"{quoted(schema.name)} FROM {quoted_login(name)}"
+            f"REVOKE USAGE ON SCHEMA {quoted(schema.name)} FROM {quoted_login(name)}"
         )
     return await admin.show(slug)
 
@@ -158,29 +158,47 @@ async def give_up(admin: Administrator, slug: str) -> Profile:
     journey = await find(conn, tenant.id)
     if journey is None:
         raise MoveError(f"{slug} is not on its way to another database")
-    await _reopen(admin, tenant.schema, tenant.id)
+    await _give_back(admin, tenant.schema, journey.rights)
     await conn.execute("DELETE FROM tenancy.moves WHERE tenant_id = $1", tenant.id)
     if tenant.state in {State.READ_ONLY, State.SUSPENDED}:
         await conn.execute(_STATE, tenant.id, journey.state_before)
     return await admin.show(slug)
 
 
-async def finish(conn: asyncpg.Connection, tenant_id: UUID) -> None:
-    """Note that the tenant has come there."""
+async def finish(admin: Administrator, profile: Profile) -> None:
+    """Note that the tenant has come there; its tables are as they were, in a schema that is closed.
+
+    In the caller's transaction.
+    """
+    conn, tenant = admin.connection, profile.tenant
+    journey = await find(conn, tenant.id)
+    if journey is None or journey.finished:
+        return
+    tables = [one for one in journey.rights if " ON SCHEMA " not in one]
+    await _give_back(admin, tenant.schema, tables)
     await conn.execute(
-        "UPDATE tenancy.moves SET finished_at = coalesce(finished_at, clock_timestamp()) "
-        "WHERE tenant_id = $1",
-        tenant_id,
+        "UPDATE tenancy.moves SET finished_at = clock_timestamp() WHERE tenant_id = $1", tenant.id
     )
 
 
-async def _reopen(admin: Administrator, schema: str, tenant_id: UUID) -> None:
-    """Give back the rights that `close` has taken."""
+def _refuse_other(slug: str, journey: Journey, target: str) -> None:
+    if journey.target != target:
+        raise MoveError(
+            f"{slug} is on its way to another database, or there already: name that one"
+        )
+    if journey.finished:
+        raise MoveError(
+            f"{slug} has come to the other database, and is there no more: what is here is as of "
+            f"{journey.begun_at:%Y-%m-%d}; to serve that again, say --abandon"
+        )
+
+
+async def _give_back(admin: Administrator, schema: str, rights: Sequence[str]) -> None:
+    """Give whoever requests run as what he had."""
     conn = admin.connection
     name, _ = await admin.rights.grantee(schema)
-    rights = await conn.fetchval("SELECT rights FROM tenancy.moves WHERE tenant_id = $1", tenant_id)
     await conn.execute(f"SET LOCAL search_path = {quoted(schema)}, pg_temp")
-    for statement in rights or ():
+    for statement in rights:
         if statement.startswith("GRANT ") and grants.concerns_grantee(statement):
             text = statement.replace(grants.GRANTEE, quoted_login(name))
             await conn.execute(text.replace(PLACEHOLDER, schema))

@@ -1,33 +1,27 @@
 """A tenant moves to another database: what is written here is there, or it has not moved.
 
 The order makes it safe to be ended at any point. The copy is made there in one transaction, while
-locks keep everybody from writing here. Then, before that transaction is committed, the tenant is
+nobody may write here. Then, before that transaction is committed, the tenant is
 closed here for good. So a tenant that is there is there with all that was ever written, and one
 that is not there can be opened here again, or copied once more.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from tenancy import migrate
-from tenancy.errors import (
-    DatabaseSetupError,
-    DatabaseUnavailableError,
-    DomainTakenError,
-    MoveError,
-    SlugTakenError,
-)
-from tenancy.migrate.shape.libpq import Section
+from tenancy.errors import MoveError
 from tenancy.migrate.upgrade.session import is_lost
-from tenancy.portability import grants, moves, settling
+from tenancy.portability import moves, quiet
 from tenancy.portability.importing import Imported, become
 from tenancy.portability.lasting import begun
-from tenancy.portability.living import Living, living
+from tenancy.portability.living import Living, seen
 from tenancy.portability.manifest import Portrait
 from tenancy.portability.moves import Journey
+from tenancy.portability.pair import both, elsewhere, is_there
+from tenancy.portability.session import locked
 from tenancy.portability.settling import Wish
+from tenancy.portability.welcome import refuse_unwelcome
 from tenancy.provision import (
     Actor,
     Administrator,
@@ -75,8 +69,8 @@ async def move(  # noqa: PLR0913 - what, and on whose behalf, by name
         MigrationRefusedError, NotPortableError: as `import_`.
         DatabaseSetupError, DatabaseUnavailableError: as `provision.administrator`; says of which.
     """
-    async with _both(settings, target, actor, hooks) as (here, there):
-        place = await _elsewhere(here, there)
+    async with both(settings, target, actor, hooks) as (here, there):
+        place = await elsewhere(here, there)
         detail = {"target": place}
         async with begun(
             *(here, Step.MOVE, slug), reason=reason, detail=detail, after=False
@@ -84,72 +78,12 @@ async def move(  # noqa: PLR0913 - what, and on whose behalf, by name
             profile = await here.show(slug)
             found = await _arrived(here, there, profile, place)
             if found is None:
-                await _refuse_unwelcome(here, there, profile)
                 found = await _copied(here, there, event, place)
-            await moves.finish(here.connection, profile.tenant.id)
+            async with here.connection.transaction():
+                await moves.finish(here, profile)
             event.profile = await here.show(slug)
             event.detail["rows"] = found.rows
     return found
-
-
-async def abandon(  # noqa: PLR0913 - as `move`
-    settings: Settings,
-    slug: str,
-    target: Settings,
-    *,
-    reason: str | None = None,
-    actor: Actor | None = None,
-    hooks: Hooks | None = None,
-) -> Profile:
-    """Let the tenant called *slug* be what it was before a move that was interrupted.
-
-    Raises:
-        MoveError: it is not on its way, or has come there.
-        UnknownTenantError and others: as `move`.
-    """
-    async with _both(settings, target, actor, hooks) as (here, there):
-        place = await _elsewhere(here, there)
-        detail = {"target": place, "abandoned": True}
-        async with here.step(Step.MOVE, slug, reason=reason, detail=detail) as event:
-            profile = event.profile = await here.held(slug)
-            journey = await moves.find(here.connection, profile.tenant.id)
-            if journey is not None and journey.target != place:
-                raise MoveError(f"{slug} is on its way to another database: name that one")
-            if await _is_there(there, profile):
-                raise MoveError(f"{slug} has come to the other database: run the move again")
-            event.profile = await moves.give_up(here, slug)
-    return event.profile
-
-
-@asynccontextmanager
-async def _both(
-    settings: Settings, target: Settings, actor: Actor | None, hooks: Hooks | None
-) -> AsyncIterator[tuple[Administrator, Administrator]]:
-    async with administrator(settings, actor=actor, hooks=hooks) as here:
-        other = administrator(target, actor=actor, hooks=hooks)
-        try:
-            there = await other.__aenter__()
-        except (DatabaseSetupError, DatabaseUnavailableError) as error:
-            raise type(error)(f"of the database that the tenant is to come to: {error}") from error
-        try:
-            yield here, there
-        finally:
-            await other.__aexit__(None, None, None)
-
-
-async def _elsewhere(here: Administrator, there: Administrator) -> str:
-    place = await moves.place(there.connection)
-    if place == await moves.place(here.connection):
-        raise MoveError("the tenant is in that database already: to copy it, see `tenants clone`")
-    return place
-
-
-async def _is_there(there: Administrator, profile: Profile) -> bool:
-    return bool(
-        await there.connection.fetchval(
-            "SELECT true FROM tenancy.tenants WHERE id = $1", profile.tenant.id
-        )
-    )
 
 
 async def _arrived(
@@ -159,36 +93,12 @@ async def _arrived(
     journey = await moves.find(here.connection, profile.tenant.id)
     if journey is None or not journey.closed or journey.target != place:
         return None
-    if not await _is_there(there, profile):
+    if not await is_there(there, profile.tenant.id):
         return None
     slug = await there.connection.fetchval(
         "SELECT slug FROM tenancy.tenants WHERE id = $1", profile.tenant.id
     )
     return Imported(await there.show(slug), 0, 0, 0)
-
-
-async def _refuse_unwelcome(here: Administrator, there: Administrator, profile: Profile) -> None:
-    """Pass if nothing there speaks against the tenant, before anybody notices anything here."""
-    files = migrate.load(there.settings)
-    await migrate.refuse_unless_current(there.connection, there.settings, files)
-    async with living(here, profile) as image:
-        portrait = image.portrait
-    settling.position(files.tenant, portrait.ledger)
-    there.custom_domains(portrait.tenant.domains)
-    conn = there.connection
-    if await conn.fetchval(
-        "SELECT true FROM tenancy.tenants WHERE slug = $1 OR id = $2",
-        *(portrait.tenant.slug, portrait.tenant.id),
-    ):
-        raise SlugTakenError(
-            f"the other database has a tenant with the slug {portrait.tenant.slug!r}, or this one: "
-            "rename one of them, or purge what is left there"
-        )
-    if taken := await conn.fetchval(
-        "SELECT min(name) FROM tenancy.domains WHERE name = ANY ($1) AND verified_at IS NOT NULL",
-        list(portrait.tenant.domains),
-    ):
-        raise DomainTakenError(f"another tenant has the domain {taken} there")
 
 
 class _Stage:
@@ -204,6 +114,17 @@ class _Stage:
     closed: bool = False
     arrived: bool = False
 
+    @property
+    def begun(self) -> Journey:
+        """The journey.
+
+        Raises:
+            MoveError: it has not begun.
+        """
+        if self.journey is None:
+            raise MoveError("the move has not begun")
+        return self.journey
+
     def may_undo(self, error: BaseException) -> bool:
         """Whether *error* says for certain that nothing has come there."""
         certain = isinstance(error, Exception) and not is_lost(error)
@@ -213,13 +134,20 @@ class _Stage:
 async def _copied(here: Administrator, there: Administrator, event: Event, place: str) -> Imported:
     profile = await here.show(event.slug)
     stage = _Stage()
-
-    async def opening() -> None:
-        stage.journey = await moves.begin(here, profile, place)
-
     try:
-        async with living(here, profile, still=opening) as image:
-            return await _poured(here, there, event, image, stage)
+        async with locked(here, profile) as (conn, schema):
+            async with seen(here, profile, conn, schema) as look:
+                await refuse_unwelcome(there, look.portrait)
+                rights, shape = await look.rights(), look.portrait.fingerprint
+            stage.journey = await moves.begin(
+                here, profile, place, rights=rights, fingerprint=shape
+            )
+            silent = await quiet.silenced(here, schema)
+            locks = [] if silent else await quiet.locks(conn, schema)
+            async with seen(here, profile, conn, schema, locks) as image:
+                return await _poured(
+                    here, there, event, _as_before(image, stage.begun), stage, silent=silent
+                )
     except BaseException as error:
         if stage.may_undo(error):
             if stage.journey is not None:
@@ -231,18 +159,25 @@ async def _copied(here: Administrator, there: Administrator, event: Event, place
         ) from error
 
 
-async def _poured(
-    here: Administrator, there: Administrator, event: Event, image: Living, stage: _Stage
+async def _poured(  # noqa: PLR0913 - the parts of one whole
+    here: Administrator,
+    there: Administrator,
+    event: Event,
+    image: Living,
+    stage: _Stage,
+    *,
+    silent: bool,
 ) -> Imported:
-    journey = stage.journey
-    if journey is None:
-        raise MoveError(f"the move of {event.slug} has not begun")
-    statements = [one for part in Section for one in await image.structure(part)]
-    rights = [one for one in statements if grants.is_of_rights(one)]
+    journey = stage.begun
 
     async def close() -> None:
         async with here.connection.transaction():
-            event.profile = await moves.close(here, event.slug, image.schema, journey, rights)
+            event.profile = await moves.close(here, event.slug, image.schema, journey)
+            if silent and await quiet.writable(here, image.schema):
+                raise MoveError(
+                    f"requests of {event.slug} were given the right to write during the move, as "
+                    "by `tenants grant`: nothing was moved"
+                )
             await here.hooks.run(Moment.AFTER, event)
         stage.closed = True
 
@@ -250,10 +185,17 @@ async def _poured(
         *(there, Step.IMPORT, image, _wish(image.portrait, journey)),
         reason=event.reason,
         detail={"moved": True},
+        rights=False,  # some are taken while it moves
         last=close,
     )
     stage.arrived = True
     return made
+
+
+def _as_before(image: Living, journey: Journey) -> Living:
+    """Return *image* with the rights that were there before the move took some."""
+    portrait = image.portrait.model_copy(update={"fingerprint": journey.fingerprint})
+    return replace(image, portrait=portrait, given=list(journey.rights))
 
 
 def _wish(portrait: Portrait, journey: Journey) -> Wish:

@@ -14,9 +14,9 @@ from tenancy.migrate.upgrade import fresh, script
 from tenancy.migrate.upgrade.session import is_lost
 from tenancy.portability import grants
 from tenancy.portability.image import Image
-from tenancy.portability.living import FORMS
 from tenancy.portability.manifest import Sequence as Position
 from tenancy.portability.manifest import Table
+from tenancy.portability.session import FORMS
 from tenancy.provision import Administrator
 
 LOCK_TIMEOUT_SECONDS = 60  # of a shared table that foreign keys refer to
@@ -51,8 +51,7 @@ async def pour(
     """
     conn, portrait = admin.connection, image.portrait
     await _enter(admin, schema)
-    before = await image.structure(Section.BEFORE)
-    await _make(conn, schema, [one for one in before if not grants.is_of_rights(one)])
+    await _make(conn, schema, await image.structure(Section.BEFORE))
     rows = 0
     if data:
         for table in portrait.tables:
@@ -60,14 +59,12 @@ async def pour(
         for sequence in portrait.sequences:
             await _set(conn, schema, sequence)
     after = await image.structure(Section.AFTER)
-    rest = [one for one in after if not grants.is_of_rights(one)]
-    await _make(conn, schema, [one for one in rest if not one.startswith(_REFRESH)])
+    await _make(conn, schema, [one for one in after if not one.startswith(_REFRESH)])
     if then is not None:
         await then()
         await _enter(admin, schema)  # again, whatever that has set for itself
-    await _make(conn, schema, [one for one in rest if one.startswith(_REFRESH)])
-    rights = [one for one in (*before, *after) if grants.is_of_rights(one)]
-    await _grant(admin, schema, rights, apart=portrait.apart)
+    await _make(conn, schema, [one for one in after if one.startswith(_REFRESH)])
+    await _grant(admin, schema, await image.rights(), apart=portrait.apart)
     return rows
 
 

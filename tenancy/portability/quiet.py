@@ -1,12 +1,13 @@
-"""A schema in which nobody writes, held so by locks."""
+"""A schema in which no request writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import asyncpg
 
 from tenancy.errors import MoveError
 from tenancy.identifiers import quoted, quoted_login
 from tenancy.migrate.ledger.records import SchemaRef
+from tenancy.provision import Administrator
 
 WAIT_SECONDS = 30
 
@@ -14,22 +15,55 @@ _TABLES = """
     SELECT c.relname::text AS name FROM pg_catalog.pg_class AS c
     WHERE c.relnamespace = $1 AND c.relkind IN ('r', 'p') ORDER BY c.relname
 """
+_WRITABLE = """
+    SELECT count(*) > 0 FROM pg_catalog.pg_class AS c
+    WHERE c.relnamespace = $1 AND c.relkind IN ('r', 'p', 'v') AND (
+        pg_catalog.has_any_column_privilege($2, c.oid, 'INSERT, UPDATE')
+        OR pg_catalog.has_table_privilege($2, c.oid, 'DELETE, TRUNCATE'))
+"""
+
+
+async def silenced(admin: Administrator, schema: SchemaRef) -> bool:
+    """Wait for requests that write in *schema*, then take the right to from all that come after.
+
+    Whether none can write any more: not where they run as the tables' owner, or PUBLIC may.
+
+    Raises:
+        MoveError: somebody who writes did not come to an end.
+    """
+    conn = admin.connection
+    name, is_owner = await admin.rights.grantee(schema.name)
+    if is_owner:
+        return False
+    async with conn.transaction():
+        await hold(conn, await locks(conn, schema))
+        await conn.execute(
+            "REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA "
+            f"{quoted(schema.name)} FROM {quoted_login(name)}"
+        )
+    return not await writable(admin, schema)
+
+
+async def writable(admin: Administrator, schema: SchemaRef) -> bool:
+    """Whether requests may write in *schema*."""
+    name, _ = await admin.rights.grantee(schema.name)
+    return bool(await admin.connection.fetchval(_WRITABLE, schema.oid, name))
 
 
 async def locks(conn: asyncpg.Connection, schema: SchemaRef) -> list[str]:
     """Return the SQL that waits until nobody writes in *schema*, and lets nobody begin.
 
-    It is for a transaction that has asked nothing yet: so its snapshot has all that was written.
-    SHARE locks: reading goes on ("Explicit Locking").
+    SHARE locks: reading goes on ("Explicit Locking"). A snapshot that is taken after them has all
+    that was written.
     """
     rows = await conn.fetch(_TABLES, schema.oid)
     names = ", ".join(f"{quoted(schema.name)}.{quoted_login(row['name'])}" for row in rows)
-    return [f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'", f"LOCK TABLE {names} IN SHARE MODE"][
-        : 2 if names else 0
-    ]
+    if not names:
+        return []
+    return [f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'", f"LOCK TABLE {names} IN SHARE MODE"]
 
 
-async def hold(conn: asyncpg.Connection, found: Sequence[str]) -> None:
+async def hold(conn: asyncpg.Connection, found: Iterable[str]) -> None:
     """Take the locks of `locks`, until the open transaction ends.
 
     Raises:

@@ -118,10 +118,19 @@ async def recorded(admin: Administrator, schema: SchemaRef, portrait: Portrait) 
         await conn.execute(stamp.sql(schema, portrait.comment, move))
 
 
-async def prove(admin: Administrator, schema: SchemaRef, image: Image, files: Files) -> None:
+async def prove(
+    admin: Administrator, schema: SchemaRef, image: Image, files: Files, *, rights: bool
+) -> None:
     """Pass if *schema* has the objects that *image* has.
 
     Another major version prints them in other words: then they are to be what the files make.
+
+    Args:
+        admin: of the database that *schema* is in.
+        schema: poured.
+        image: what of.
+        files: of this deployment.
+        rights: whether grants are to be alike too.
 
     Raises:
         NotPortableError: they are others; names them.
@@ -134,7 +143,7 @@ async def prove(admin: Administrator, schema: SchemaRef, image: Image, files: Fi
         differing = likeness.differences(
             await likeness.objects(conn, admin, schema),
             await image.objects(),
-            rights=portrait.apart is not is_owner,
+            rights=rights and portrait.apart is not is_owner,
         )
     else:
         version = portrait.ledger.version

@@ -243,6 +243,12 @@ async def test_nothing_that_files_leave_in_a_session_meets_the_next_tenant(
         )
         with pytest.raises(asyncpg.UndefinedTableError):
             await admin.connection.execute("TABLE pg_temp.left_over")
+        with pytest.raises(SlugTakenError):
+            await admin.create("acme")
+        (tmp_path / "tenant" / "0003_broken.sql").write_text("SELECT 1 / 0;\n")
+        for _ in range(2):  # the second one finds no statement that the first has prepared
+            with pytest.raises(MigrationError, match=r"0003_broken\.sql"):
+                await admin.create("umbrella")
 
 
 async def test_files_that_change_are_read_again(database: Database, tmp_path: Path) -> None:

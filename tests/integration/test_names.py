@@ -55,6 +55,20 @@ async def test_a_rename_keeps_schema_role_and_rows(database: Database) -> None:
                     pass
 
 
+async def test_a_job_from_before_a_rename_is_done(database: Database) -> None:
+    async with Tenancy(settings=database.settings()) as tenancy:
+
+        @tenancy.task
+        async def job() -> str:
+            return tenancy.tenant.slug
+
+        async with tenancy.serving("acme"):
+            envelope = tenancy.envelope()
+        await rename(database, "acme", "new")
+        tenancy.registry.forget()
+        assert await job(envelope=envelope) == "new"  # type: ignore[call-arg]
+
+
 async def test_a_slug_that_is_taken_or_none_is_refused(database: Database) -> None:
     async with provision.administrator(database.settings()) as admin:
         for to in ("", "A", "www", "pg-x", "a" * 49):

@@ -113,7 +113,7 @@ async def test_sha256sum_checks_an_export(database: Database, tmp_path: Path) ->
     done = await asyncio.to_thread(subprocess.run, check, cwd=tmp_path / "acme", check=False)
     assert done.returncode == 0
     files = [path for path in (tmp_path / "acme").rglob("*") if path.is_file()]
-    assert len(files) == 6
+    assert len(files) == 7
     assert all(path.stat().st_mode & 0o077 == 0 for path in files)
 
 

@@ -72,3 +72,27 @@ async def test_the_server_itself_refuses_to_make_the_transaction_read_write(
     with pytest.raises(asyncpg.ActiveSQLTransactionError):
         async with tenancy.transaction("acme", readonly=True, isolation=isolation) as conn:
             await conn.execute(TRICKS[trick])
+
+
+# What the guide says that is not stopped: each level's own limit, as SECURITY.md has it.
+@pytest.mark.parametrize(
+    ("level", "again", "writes"),
+    [
+        ("schema", "SELECT 1", True),
+        ("role", "SELECT 1", False),
+        ("role", 'SET ROLE "{schema}"', True),
+        ("strict", 'SET ROLE "{schema}"', False),
+    ],
+)
+async def test_a_view_that_leaves_its_transaction_is_held_by_its_level_alone(
+    open_tenancy: Open, database: Database, level: str, again: str, *, writes: bool
+) -> None:
+    async with provision.administrator(database.settings()) as admin:
+        schema = (await admin.make_read_only("acme")).tenant.schema
+    async with open_tenancy(isolation=level, pool_max_size=1) as tenancy:
+        with pytest.raises((TenancyError, asyncpg.PostgresError)):
+            async with tenancy.transaction("acme") as conn:
+                await conn.execute("COMMIT")
+                await conn.execute(again.format(schema=schema))
+                await conn.execute(f"INSERT INTO \"{schema}\".notes (body) VALUES ('written')")
+    assert await _bodies(database) == ["written"] * writes

@@ -17,7 +17,7 @@ TREE = {" ".join(path): command for path, command in walk()}
 LEAVES = {path: command for path, command in TREE.items() if not isinstance(command, click.Group)}
 
 # What these print is a text to paste or to keep, or a server's log.
-WITHOUT_JSON = {"serve", "walls", "settings", "completion"}
+WITHOUT_JSON = {"serve", "admin", "shell", "walls", "settings", "completion"}
 ASKING = {"tenants delete", "tenants purge", "migrate down", "migrate unlock"}
 
 
