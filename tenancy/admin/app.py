@@ -54,7 +54,6 @@ def create_admin_app(
     for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         app.register_error_handler(kind, answer_error)
     app.before_serving(_drain)
-    app.after_serving(office.close)
     probes = {"/healthz": readiness.alive, "/readyz": readiness.Probe(lambda: office)}
     app.asgi_app = door(app.asgi_app, settings, probes)  # type: ignore[method-assign, assignment, arg-type]
     return app

@@ -14,6 +14,7 @@ from tenancy import resolvers, tenant
 from tenancy.admin import marks, rates
 from tenancy.admin.authentication import Authentication, Caller
 from tenancy.admin.rates import Rates
+from tenancy.admin.stock import Stock
 from tenancy.errors import (
     ExpiredTokenError,
     InsufficientScopeError,
@@ -64,10 +65,14 @@ class Gate:
     Args:
         office: lends administrators.
         per_second: how many requests of one token; an address may send five times as many.
+
+    Attributes:
+        stock: of schemas made ahead.
     """
 
     def __init__(self, office: Office, per_second: float) -> None:
         self._office = office
+        self.stock = Stock(office)
         self._authentication = Authentication(office)
         self._of_tokens = Rates(per_second)
         self._of_addresses = Rates(per_second * ADDRESS_SHARE)
@@ -77,6 +82,7 @@ class Gate:
         app.extensions[_EXTENSION] = self
         app.before_request(self._admit)
         app.before_websocket(_refuse_websockets)
+        app.after_serving(self._close)
 
     @property
     def office(self) -> Office:
@@ -103,6 +109,10 @@ class Gate:
             raise error
         if asked.if_match and "If-Match" not in request.headers:
             raise PreconditionRequiredError("If-Match says which state of the tenant is meant")
+
+    async def _close(self) -> None:
+        await self.stock.close()
+        await self._office.close()
 
     async def _recognized(self) -> Caller:
         address = rates.source(request.scope.get("client"))
@@ -132,8 +142,17 @@ async def administrator() -> AsyncIterator[Administrator]:
 
 def office() -> Office:
     """Return what lends administrators to the application that runs this request."""
+    return _gate().office
+
+
+def stock() -> Stock:
+    """Return the schemas made ahead that new tenants of this application take."""
+    return _gate().stock
+
+
+def _gate() -> Gate:
     gate: Gate = current_app.extensions[_EXTENSION]
-    return gate.office
+    return gate
 
 
 def _expected() -> frozenset[str] | None:

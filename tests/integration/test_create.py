@@ -11,6 +11,7 @@ from support.databases import PASSWORD, Database, superuser
 from tenancy import Tenancy, identifiers, provision
 from tenancy.errors import (
     DomainTakenError,
+    HookFailedError,
     InvalidDomainError,
     InvalidSlugError,
     MigrationError,
@@ -212,7 +213,7 @@ async def test_hooks_of_a_creation_work_in_the_new_schema_and_can_undo_it(
         profile = await admin.create("initech")
         assert seen == [("before", None), ("after", profile.tenant.schema), ("committed", None)]
         before = await everything(database)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(HookFailedError, match="ZeroDivisionError"):
             await admin.create("hooli")
     assert await everything(database) == before
     assert (await audited(database))[0] == ("create", "hooli", "failed")

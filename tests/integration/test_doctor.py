@@ -194,6 +194,11 @@ BREAKS = {
         "CREATE MATERIALIZED VIEW shared.kept AS SELECT * FROM {globex}.notes; "
         "CREATE VIEW {globex}.theirs AS SELECT * FROM {acme}.notes"
     ),
+    "open_report": Break(
+        "SET ROLE {owner}; CREATE SCHEMA tenancy_reports; "
+        "CREATE VIEW tenancy_reports.every_note AS SELECT * FROM {acme}.notes; "
+        "GRANT SELECT ON tenancy_reports.every_note TO PUBLIC, {globex}, {login}"
+    ),
     "outside_function": Break(
         "SET ROLE {owner}; CREATE FUNCTION shared.newest() RETURNS text "
         "BEGIN ATOMIC SELECT max(body) FROM {acme}.notes; END"

@@ -21,7 +21,7 @@ WITHOUT_JSON = {"serve", "admin", "shell", "walls", "settings", "completion"}
 
 # What these do is no change of a tenant that the audit would be told a reason of.
 WITHOUT_REASON = {"history", "list", "show", "grant", "ready"}
-ASKING = {"tenants delete", "tenants purge", "migrate down", "migrate unlock"}
+ASKING = {"reports drop", "tenants delete", "tenants purge", "migrate down", "migrate unlock"}
 
 
 @pytest.mark.parametrize("path", TREE)

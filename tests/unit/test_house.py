@@ -52,6 +52,7 @@ FLOORS = {
     "pool.pool": 6,
     "web.asgi": 6,
     "preflight": 6,
+    "reports": 6,
     "web.authorization": 6,
     "migrate": 7,
     "registry.directory": 7,
