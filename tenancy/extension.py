@@ -19,6 +19,7 @@ from tenancy.errors import (
     TenantReadOnlyError,
 )
 from tenancy.fairness import entrance
+from tenancy.fanout import Fanout
 from tenancy.jobs import Jobs
 from tenancy.pool.pool import Init, Pool
 from tenancy.registry.registry import Registry
@@ -40,7 +41,7 @@ RESTART_SECONDS = 1.0
 MAX_TRIES = 3
 
 
-class Tenancy(Marks, Jobs):
+class Tenancy(Marks, Jobs, Fanout):
     """Tenants of one database, for one process: resolver, registry, pool and gate.
 
     Use it as an application's extension (`init_app`), around any ASGI application (`middleware`),
@@ -297,7 +298,14 @@ class Tenancy(Marks, Jobs):
             lifespan=(self._start_in_background, self.stop),
         )
 
-    def init_app(self, app: Quart, *, probes: bool = False, bind_sessions: bool = True) -> None:
+    def init_app(
+        self,
+        app: Quart,
+        *,
+        probes: bool = False,
+        bind_sessions: bool = True,
+        operator: asgi.Application | None = None,
+    ) -> None:
         """Put each request of *app* inside its tenant, and answer our errors as problem documents.
 
         Args:
@@ -305,6 +313,8 @@ class Tenancy(Marks, Jobs):
             probes: answer ``/healthz`` and ``/readyz`` on any host.
             bind_sessions: refuse a session that was made for another tenant (403), and show none
                 that was made elsewhere; False: the application sees to that.
+            operator: serves the requests at ``TENANCY_OPERATOR_HOSTS``, such as the operator's API;
+                without it *app* does, by views that are marked so.
         """
         app.extensions["tenancy"] = self
         answers: dict[str, asgi.Probe] = {"/healthz": readiness.alive, "/readyz": self._readyz}
@@ -316,7 +326,7 @@ class Tenancy(Marks, Jobs):
             lifespan=(self._start_in_background, self.stop),
             bind_sessions=bind_sessions,
         )
-        hooks.attach(app, answers if probes else {})
+        hooks.attach(app, answers if probes else {}, operator)
 
 
 class _OfTenant(Transaction):

@@ -94,6 +94,9 @@ class Rights:
 
         Returns:
             Whether there is no such role any more.
+
+        Raises:
+            DatabaseSetupError: this login may not drop it; says what to grant.
         """
         if not await self._conn.fetchval(_ROLE, role):
             return True
@@ -107,7 +110,10 @@ class Rights:
             return False
         except asyncpg.InsufficientPrivilegeError as error:
             if self._settings.isolation.sets_role:
-                raise
+                raise DatabaseSetupError(
+                    f"the login may not drop the role {role}: as a superuser run GRANT {role} TO "
+                    "<login> WITH ADMIN OPTION, and purge the tenant again"
+                ) from error
             _log.warning("the role %s stays: %s", role, error.args[0])
             return False
         return True

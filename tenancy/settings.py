@@ -241,6 +241,10 @@ class Settings(BaseSettings):
         le=3650,
         description="Days between a tenant's deletion and its purge, while it can be restored.",
     )
+    reports_role: str | None = Field(
+        default=None,
+        description="Role that may read reports over all tenants, where --reader names no other.",
+    )
     hooks: str | None = Field(
         default=None,
         description="Hooks of the steps of a tenant's life, module:object, for the commands and "
@@ -253,6 +257,25 @@ class Settings(BaseSettings):
         description="Schemas made ahead, which new tenants are given at once; whoever maintains "
         "the database makes them up to this many. 0: none.",
     )
+    admin_requests_per_second: float = Field(
+        default=20,
+        ge=0.1,
+        le=10_000,
+        description="Requests of one token to the operator's API in the long run, in each process; "
+        "five seconds' worth at once. An address may send five times as many.",
+    )
+    admin_jwt_key_file: Path | None = Field(
+        default=None,
+        description="File with the key (PEM, or JWK or JWK set as JSON) that operators' JSON Web "
+        "Tokens are signed with. Unset: only tokens of `python -m tenancy tokens` are good.",
+    )
+    admin_jwt_algorithm: str | None = Field(
+        default=None, description="Algorithm they are signed by: RS256, ES256, Ed25519, ..."
+    )
+    admin_jwt_audience: str | None = Field(
+        default=None, description="What must be among their `aud`."
+    )
+    admin_jwt_issuer: str | None = Field(default=None, description="What must be their `iss`.")
     require_durability: bool = Field(
         default=True,
         description="Refuse to start on a server with fsync or full_page_writes off.",
@@ -306,7 +329,8 @@ class Settings(BaseSettings):
             identifiers.identifier(name)
         except InvalidIdentifierError as error:
             raise ValueError(str(error)) from error
-        if name == identifiers.CATALOG_SCHEMA or name.startswith("t_"):
+        ours = (identifiers.CATALOG_SCHEMA, identifiers.REPORTS_SCHEMA)
+        if name in ours or name.startswith("t_"):
             raise ValueError(f"{name!r} is taken by tenancy itself: choose another name")
         return name
 
@@ -344,6 +368,13 @@ class Settings(BaseSettings):
             raise ValueError("TENANCY_POOL_MIN_SIZE must not be over TENANCY_POOL_MAX_SIZE")
         if self.admin_database_url is not None and self.database_url is None:
             raise ValueError("TENANCY_ADMIN_DATABASE_URL needs TENANCY_DATABASE_URL beside it")
+        if self.admin_jwt_key_file is not None and not (
+            self.admin_jwt_algorithm and self.admin_jwt_audience and self.admin_jwt_issuer
+        ):
+            raise ValueError(
+                "TENANCY_ADMIN_JWT_KEY_FILE needs TENANCY_ADMIN_JWT_ALGORITHM, "
+                "TENANCY_ADMIN_JWT_AUDIENCE and TENANCY_ADMIN_JWT_ISSUER beside it"
+            )
         if self.sql_written_for == self.shared_schema:
             raise ValueError("TENANCY_SQL_WRITTEN_FOR must not be the schema that tenants share")
         return self

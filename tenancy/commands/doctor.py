@@ -8,11 +8,12 @@ import click
 
 from tenancy import deployment, embedded
 from tenancy import doctor as doctors
+from tenancy.commands.common import json_option
 from tenancy.exits import Exit
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per check.")
+@json_option
 @click.option("--all", "everything", is_flag=True, help="Name all things found, not the first 20.")
 def doctor(*, as_json: bool, everything: bool) -> None:
     """Check the database against the isolation level, and say what to run; changes nothing.

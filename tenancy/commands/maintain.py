@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import click
 
 from tenancy import deployment, embedded
+from tenancy.commands.common import json_option
 from tenancy.exits import Exit, cancelled_by, exit_codes
 from tenancy.provision import maintenance
 from tenancy.provision.maintenance import Done
@@ -27,7 +28,7 @@ EVERY_SECONDS = 60.0
     help="The pause between two rounds.",
 )
 @click.option("--once", is_flag=True, help="One round, as for cron; exit code 3 if a task fails.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per task and round.")
+@json_option
 def maintain(every_seconds: float, *, once: bool, as_json: bool) -> None:
     """Do what falls due, again and again: purge deleted tenants whose date has come.
 

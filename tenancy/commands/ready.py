@@ -4,7 +4,7 @@ import json
 
 import click
 
-from tenancy.commands.common import as_administrator
+from tenancy.commands.common import as_administrator, json_option
 from tenancy.commands.tenants import tenants
 from tenancy.provision import Administrator
 from tenancy.provision.ready import Stock
@@ -14,7 +14,7 @@ from tenancy.provision.ready import Stock
 @click.option(
     "--fill", is_flag=True, help="Make what is missing up to TENANCY_READY_SCHEMAS; drop the rest."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@json_option
 def ready(*, fill: bool, as_json: bool) -> None:
     """Show how many schemas are ready for new tenants.
 

@@ -12,7 +12,11 @@ from tenancy.exits import exit_codes
 COMMANDS = {
     "serve": "tenancy.commands.serve:serve",
     "tenants": "tenancy.commands.everything:tenants",
+    "reports": "tenancy.commands.reports:reports",
+    "shell": "tenancy.commands.shell:shell",
     "audit": "tenancy.commands.audit:audit",
+    "admin": "tenancy.commands.admin:admin",
+    "tokens": "tenancy.commands.tokens:tokens",
     "maintain": "tenancy.commands.maintain:maintain",
     "doctor": "tenancy.commands.doctor:doctor",
     "walls": "tenancy.commands.walls:walls",

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -37,6 +37,7 @@ class Building(Looking):
     """Schemas out of nothing: all of one, or none of it."""
 
     _read: tuple[object, Files] | None = None
+    _untidy = False
 
     def files(self) -> Files:
         """Return the files of this deployment; read again only where one has changed.
@@ -96,21 +97,33 @@ class Building(Looking):
                 return name
         raise AssertionError
 
-    async def forget(self) -> None:
-        """Leave nothing in the session of files that ran in it, or close the connection."""
+    @asynccontextmanager
+    async def tidy(self) -> AsyncIterator[None]:
+        """Leave nothing in the session of files that ran in the block, however that ends."""
+        try:
+            yield
+        finally:
+            if self._untidy and not self._conn.is_closed():
+                await self._tidied()
+            self._untidy = False
+
+    async def _tidied(self) -> None:
         try:
             await self._conn.execute(_FORGET)
             if prepared := await self._conn.fetchval(_PREPARED):
                 await self._conn.execute(prepared)
-        except (asyncpg.PostgresError, *LOST) as error:
+        except BaseException as error:
             _log.warning("a connection is closed: %s", type(error).__name__)
             self._conn.terminate()
+            if not isinstance(error, (asyncpg.PostgresError, *LOST)):
+                raise
 
     async def _built(self, name: str, files: Files, enter: Enter, after: AsyncExitStack) -> None:
         try:
             async with self._conn.transaction():
                 await enter(name)
                 await self.make_schema(name)
+                self._untidy = True
                 await migrate.apply_all(self._conn, self.settings, name, files.tenant)
         except MigrationFailedError as error:
             if error.failure.sqlstate != _UNSAFE_ENUM_VALUE:

@@ -67,6 +67,7 @@ class Creating(Readying):
             _log.warning("the tenant has no tables: no file is in tenant/ of TENANCY_SQL_DIR")
         await migrate.refuse_unless_current(self._conn, self.settings, files)
         async with (
+            self.tidy(),
             AsyncExitStack() as after,
             self.step(Step.CREATE, slug, detail={"domains": list(names)}) as event,
         ):
@@ -77,8 +78,6 @@ class Creating(Readying):
                 event.profile = await self._create(event, names, files, after)
                 if request is not None:
                     await request.keep(self._conn, event.profile.tenant.id)
-        if event.detail.get("made_ahead") is False:
-            await self.forget()
         return event.profile
 
     async def register(self, slug: str, schema: str, domains: Sequence[str]) -> None:

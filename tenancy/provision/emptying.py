@@ -4,10 +4,10 @@ Each transaction is whole by itself, so whoever is stopped goes on where he was.
 """
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import TypeVar
 
 import asyncpg
 
@@ -19,22 +19,23 @@ from tenancy.migrate.upgrade.retry import is_contention
 from tenancy.migrate.upgrade.session import backoff
 from tenancy.provision import reach
 
-_log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 SHARE = 8  # of the lock table that one of our transactions may fill: one in so many
 LEAST_LOCKS = 32
 OBJECTS_PER_TABLE = 10  # to begin with; then as many as there were
-FOREIGN_KEYS = 20  # in one transaction: the table that all tenants refer to is locked for so long
+HELD_SECONDS = 0.01  # the longest that a table which all tenants refer to is locked; or one key's
 
 # Others wait behind us for a table that all tenants refer to, and for the tenant's own nobody does.
 _SHORT, _LONG = "200ms", "2s"
+_ENDLESS = "SET LOCAL statement_timeout = 0"  # whatever the login's is
 
 _CAPACITY = """
     SELECT current_setting('max_locks_per_transaction')::int
          * (current_setting('max_connections')::int
             + current_setting('max_prepared_transactions')::int)
 """
-_FOREIGN_KEYS = f"""
+_FOREIGN_KEYS = """
     SELECT c.conrelid, c.confrelid,
            pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname)
                AS statement
@@ -44,7 +45,6 @@ _FOREIGN_KEYS = f"""
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1
       AND d.classid = 'pg_class'::regclass
       AND c.contype = 'f' AND c.conparentid = 0 AND f.relnamespace <> $1
-    LIMIT {FOREIGN_KEYS:d}
 """
 # Views before what they are made of, partitions before what they are parts of: each goes with few
 # others. What no kind here is of goes with the schema.
@@ -103,8 +103,10 @@ class Emptying:
             DatabaseSetupError: one object alone does not fit the lock table.
         """
         self._most = max(LEAST_LOCKS, await self._conn.fetchval(_CAPACITY) // SHARE)
-        while keys := await self._conn.fetch(_FOREIGN_KEYS, self._schema.oid):
-            await self._patiently(lambda keys=keys: self._let_go(keys), _both(keys))  # type: ignore[misc]
+        keys = await self._conn.fetch(_FOREIGN_KEYS, self._schema.oid)
+        while keys:
+            gone = await self._patiently(lambda: self._let_go(keys), _both(keys[:50]))  # noqa: B023 - now
+            keys = keys[gone:]
         dropped = 0
         while found := await self._conn.fetch(_NEXT, self._schema.oid, self._count()):
             first = found[0]["rank"]
@@ -122,17 +124,23 @@ class Emptying:
 
         async def drop() -> None:
             async with conn.transaction():
-                await conn.execute(f"SET LOCAL lock_timeout = '{_LONG}'")
+                await conn.execute(f"SET LOCAL lock_timeout = '{_LONG}'; {_ENDLESS}")
                 await reach.refuse_shared(conn, self._schema)
                 await conn.execute(f"DROP SCHEMA {name} CASCADE")
 
         await self._patiently(drop, [])
 
-    async def _let_go(self, keys: Sequence[asyncpg.Record]) -> None:
-        """Drop foreign keys to tables that others use: locks them, so for as short as possible."""
+    async def _let_go(self, keys: Sequence[asyncpg.Record]) -> int:
+        """Drop the first of *keys*, to tables that others use; return how many it could be."""
         async with self._short(_SHORT):
-            for key in keys:
+            begun = monotonic()
+            for count, key in enumerate(keys, start=1):
                 await self._conn.execute(key["statement"])
+                if count == 1:
+                    begun = monotonic()  # until then it may have waited
+                elif monotonic() - begun > HELD_SECONDS:
+                    break
+        return count
 
     async def _dropped(self, rows: Sequence[asyncpg.Record]) -> int:
         """Drop *rows*, or as many of them as may go at once; return how many did."""
@@ -172,14 +180,15 @@ class Emptying:
         async with self._conn.transaction():
             # What a crash undoes is done again; the last transaction of a purge waits for the disk.
             await self._conn.execute(
-                f"SET LOCAL lock_timeout = '{lock_timeout}'; SET LOCAL synchronous_commit = off"
+                f"SET LOCAL lock_timeout = '{lock_timeout}'; SET LOCAL synchronous_commit = off; "
+                f"{_ENDLESS}"
             )
             yield
 
     async def _patiently(
-        self, work: Callable[[], Awaitable[None]], relations: Sequence[int]
-    ) -> None:
-        """Do *work*, again and again where others are in its way."""
+        self, work: Callable[[], Awaitable[Result]], relations: Sequence[int]
+    ) -> Result:
+        """Return what *work* returns, which is done again and again where others are in its way."""
         deadline = monotonic() + self._wait_seconds
         attempt = 0
         while True:

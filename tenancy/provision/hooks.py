@@ -43,6 +43,8 @@ class Step(StrEnum):
     CLONE = "clone"
     MOVE = "move"
     SHELL = "shell"
+    CREATE_REPORT = "create_report"
+    DROP_REPORT = "drop_report"
     CREATE_TOKEN = "create_token"  # noqa: S105 - a step's name
     REVOKE_TOKEN = "revoke_token"  # noqa: S105 - a step's name
 
@@ -109,17 +111,15 @@ class Hooks:
             try:
                 await hook(event)
             except Exception as error:
-                name = getattr(hook, "__qualname__", repr(hook))
                 if moment is Moment.COMMITTED:
+                    name = _name(hook)
                     _log.exception("the hook %s failed; the step %s stands", name, event.step)
                 elif isinstance(error, TenancyError):
                     raise  # its own refusal
                 else:
-                    raise _failure(name, event, loading.told(error)) from error
-            else:
-                if event.conn is not None and not event.conn.is_in_transaction():
-                    name = getattr(hook, "__qualname__", repr(hook))
-                    raise _failure(name, event, ": it ended the transaction, which is not its own")
+                    raise _failure(hook, event, loading.told(error)) from error
+            if event.conn is not None:
+                await _refuse_ended(event.conn, hook, event)
 
     def _adder(self, moment: Moment, steps: tuple[Step, ...]) -> Callable[[Hook], Hook]:
         if not steps:
@@ -150,7 +150,22 @@ def load(target: str | None) -> Hooks:
     return found
 
 
-def _failure(name: str, event: Event, why: str) -> HookFailedError:
+async def _refuse_ended(conn: asyncpg.Connection, hook: Hook, event: Event) -> None:
+    """Raise where *hook* has left no transaction, or one that cannot be committed."""
+    if not conn.is_in_transaction():
+        raise _failure(hook, event, ": it ended the transaction, which is not its own")
+    try:
+        await conn.execute("SELECT")
+    except asyncpg.InFailedSQLTransactionError as error:
+        why = ": it passed over an error of the server's, which has undone the transaction"
+        raise _failure(hook, event, why) from error
+
+
+def _failure(hook: Hook, event: Event, why: str) -> HookFailedError:
     return HookFailedError(
-        f"the hook {name} failed{why}; {event.step} of {event.slug!r} was not done"
+        f"the hook {_name(hook)} failed{why}; {event.step} of {event.slug!r} was not done"
     )
+
+
+def _name(hook: Hook) -> str:
+    return str(getattr(hook, "__qualname__", repr(hook)))

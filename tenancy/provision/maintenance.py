@@ -25,6 +25,7 @@ from tenancy.settings import Settings
 _log = logging.getLogger(__name__)
 
 ACTOR = "maintenance"
+WAIT_SECONDS = 5.0  # for whoever is in the way of a purge: the next round tries again
 
 # Does what is to be done, and returns how much that was.
 Task = Callable[[Administrator], Awaitable[int]]
@@ -60,7 +61,7 @@ async def purge(admin: Administrator) -> int:
     done, failed = 0, []
     for slug in await admin.due():
         try:
-            await admin.purge(slug)
+            await admin.purge(slug, wait_seconds=WAIT_SECONDS)
         except (UnknownTenantError, LockHeldError):
             continue  # somebody else is at it
         except LOST:
@@ -76,11 +77,21 @@ async def purge(admin: Administrator) -> int:
     return done
 
 
+async def reports(admin: Administrator) -> int:
+    """Let reports read the tenants and columns that there are.
+
+    Raises:
+        ReportTooLargeError, ReportInUseError: one cannot be changed; says why.
+    """
+    return len(await admin.refresh_reports())
+
+
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         "purge": purge,
         "refill": Administrator.refill,
         "forget_keys": Administrator.forget_keys,
+        "reports": reports,
     }
 )
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import asyncpg
 
-from tenancy.errors import PoolExhaustedError
+from tenancy.errors import DatabaseUnavailableError, PoolExhaustedError
+from tenancy.faults import LOST, LOST_BEFORE_COMMIT
 from tenancy.pool.connect import connect
 from tenancy.provision.actor import Actor
 from tenancy.provision.administrator import Administrator, login_of_requests
@@ -55,17 +56,18 @@ class Office:
 
         Raises:
             PoolExhaustedError: none became free within the time a request waits for one.
-            DatabaseUnavailableError: the server does not answer.
+            DatabaseUnavailableError: the server does not answer, or the connection was lost before
+                a step was done.
             DatabaseSetupError: it refuses a login.
         """
-        async with self._turn(), self._connection() as conn:
+        async with self.turn(), self._connection() as conn:
             if self._login is None:
                 self._login = await login_of_requests(self.settings, conn)
             yield Administrator(conn, self.settings, self._login, actor=actor, hooks=self._hooks)
 
     async def read(self, query: str) -> Sequence[Any]:
         """Return the rows of a query about the catalog."""
-        async with self._turn(), self._connection() as conn:
+        async with self.turn(), self._connection() as conn:
             rows: Sequence[Any] = await conn.fetch(query)
             return rows
 
@@ -85,7 +87,12 @@ class Office:
             await self._idle.pop()[0].close()
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, as for an administrator; for work that connects by itself.
+
+        Raises:
+            PoolExhaustedError: as `administrator`.
+        """
         try:
             async with asyncio.timeout(self.settings.pool_acquire_timeout_seconds):
                 await self._free.acquire()
@@ -104,6 +111,10 @@ class Office:
         self._lent += 1
         try:
             yield conn
+        except LOST as error:
+            if isinstance(error, OSError) and not conn.is_closed():
+                raise  # a hook's own
+            raise DatabaseUnavailableError(LOST_BEFORE_COMMIT) from error
         finally:
             self._lent -= 1
             await asyncio.shield(self._take_back(conn, opened_at))
@@ -111,7 +122,7 @@ class Office:
     async def _taken(self) -> tuple[asyncpg.Connection, float]:
         while self._idle:
             conn, opened_at = self._idle.pop()
-            if not conn.is_closed():
+            if await _is_alive(conn):
                 return conn, opened_at
         return await connect(self.settings, as_admin=True), time.monotonic()
 
@@ -130,3 +141,14 @@ class Office:
                 conn.terminate()
         else:
             self._idle.append((conn, opened_at))
+
+
+async def _is_alive(conn: asyncpg.Connection) -> bool:
+    """Whether a connection that nobody has used for a while still leads anywhere."""
+    try:
+        async with asyncio.timeout(RESET_SECONDS):
+            await conn.execute("SELECT 1")
+    except LOST:
+        conn.terminate()
+        return False
+    return True

@@ -62,7 +62,8 @@ _REACH = """
                    WHERE n.oid = schema AND n.nspname ~ '^pg_(toast|temp)')) AS others
     FROM at_home
 """
-# What a role owns outside of its schema, in this database.
+# What a role owns outside of its schema, in this database. Its large objects and its default
+# privileges are in no schema, and nobody's but the tenant's: they go with the role.
 _OWNED = """
     SELECT pg_catalog.pg_describe_object(s.classid, s.objid, s.objsubid) AS described
     FROM pg_catalog.pg_roles AS r JOIN pg_catalog.pg_shdepend AS s
@@ -70,6 +71,7 @@ _OWNED = """
          LATERAL pg_catalog.pg_identify_object(s.classid, s.objid, s.objsubid) AS i
     WHERE r.rolname = $1 AND i.schema IS DISTINCT FROM $1
       AND NOT (i.type = 'schema' AND i.name = $1)
+      AND s.classid NOT IN ('pg_largeobject'::regclass, 'pg_default_acl'::regclass)
       AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     ORDER BY 1 LIMIT $2
 """

@@ -151,7 +151,7 @@ class Readying(Building):
 
     async def _added(self, files: Files, wanted: int) -> bool:
         """Make one more unless there are enough, or somebody else is making one."""
-        async with AsyncExitStack() as after, self._conn.transaction():
+        async with self.tidy(), AsyncExitStack() as after, self._conn.transaction():
             if not files.tenant or not await self._alone():
                 return False
             rows = await self._stocked(files)
@@ -159,7 +159,6 @@ class Readying(Building):
                 return False
             await self.rights.open_catalog()
             await self.build(_name, files, self._enter, after)
-        await self.forget()
         return True
 
     async def _alone(self) -> bool:

@@ -1,4 +1,4 @@
-"""What an application says of itself in /openapi.json, and its refusals as problem documents."""
+"""What an application says of itself in /openapi.json; its framework's refusals as documents."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -56,8 +56,19 @@ class Hooks:
         self._lifespan = lifespan
         self._binds_sessions = bind_sessions
 
-    def attach(self, app: Quart, probes: Mapping[str, asgi.Probe]) -> None:
-        """Put the hooks into *app*, which answers *probes* on any host."""
+    def attach(
+        self,
+        app: Quart,
+        probes: Mapping[str, asgi.Probe],
+        operator: asgi.Application | None = None,
+    ) -> None:
+        """Put the hooks into *app*, which answers *probes* on any host.
+
+        Args:
+            app: before its first request.
+            probes: by path.
+            operator: serves the operator's hosts in its stead.
+        """
         self._app = app
         app.asgi_http_class = shutdown.HTTPConnection
         app.asgi_websocket_class = shutdown.WebsocketConnection
@@ -65,6 +76,7 @@ class Hooks:
             app.asgi_app,  # type: ignore[arg-type]
             self._resolve,
             enter=self._enter,
+            operator=operator,
             probes=probes,
             defer=True,
         )
@@ -79,7 +91,7 @@ class Hooks:
             app.after_request_funcs[None].insert(0, sessions.bind)
         got_websocket_exception.connect(_note_failure, app)
         for kind in (TenancyError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-            app.register_error_handler(kind, _answer)
+            app.register_error_handler(kind, answer_error)
 
     async def _admit_request(self) -> None:
         # Each look through the proxy costs.
@@ -147,7 +159,11 @@ def _check_place(serving: tenant.Serving, audience: Audience, *, is_view: bool) 
                 raise serving.refusal
 
 
-async def _answer(error: Exception) -> Response:
+async def answer_error(error: Exception) -> Response:
+    """Return the problem document of *error*, and write it to the log where the fault is ours.
+
+    What is not known is raised again: the framework logs it whole, and answers 500.
+    """
     answer = problem(error)
     if has_websocket_context():
         await _note_failure(current_app, error)

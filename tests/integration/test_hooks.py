@@ -1,9 +1,11 @@
 """Hooks of a deployment are called at each step, and belong to its transaction."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from support.databases import Database
 
@@ -120,6 +122,23 @@ async def test_a_hook_that_ends_the_transaction_is_told_so(database: Database) -
         assert (await admin.show("acme")).tenant.limits.max_connections is None
 
 
+async def test_a_hook_that_passes_over_an_error_of_the_servers_has_failed(
+    database: Database,
+) -> None:
+    hooks = Hooks()
+
+    @hooks.after(Step.LIMIT)
+    async def careless(event: Event) -> None:
+        assert event.conn is not None
+        with contextlib.suppress(asyncpg.PostgresError):
+            await event.conn.execute("SELECT 1 / 0")
+
+    async with provision.administrator(database.settings(), hooks=hooks) as admin:
+        with pytest.raises(HookFailedError, match="careless failed: it passed over an error"):
+            await admin.limit("acme", CHANGES)
+        assert (await admin.show("acme")).tenant.limits.max_connections is None
+
+
 async def test_a_hook_after_the_commit_undoes_nothing(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,6 +154,23 @@ async def test_a_hook_after_the_commit_undoes_nothing(
         (entry, *_) = await admin.history("acme")
     assert entry.outcome == "done"
     assert "mail failed; the step limit stands" in caplog.text
+
+
+async def test_a_hook_is_told_the_reason_that_the_audit_keeps(database: Database) -> None:
+    hooks = Hooks()
+    told: list[str | None] = []
+
+    @hooks.before(Step.LIMIT, Step.SUSPEND)
+    async def listen(event: Event) -> None:
+        told.append(event.reason)
+
+    async with provision.administrator(database.settings(), hooks=hooks) as admin:
+        await admin.limit("acme", CHANGES)
+        admin.reason = "in general"
+        await admin.limit("acme", CHANGES)
+        await admin.suspend("acme", reason="of its own")
+        kept = [entry.reason for entry in await admin.history("acme", limit=3)]
+    assert told == kept[::-1] == [None, "in general", "of its own"]
 
 
 async def test_a_step_that_is_refused_calls_nothing_after_it(database: Database) -> None:

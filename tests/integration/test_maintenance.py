@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import re
+import shlex
 import signal
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -76,6 +79,20 @@ async def test_one_that_cannot_be_purged_is_named_and_the_others_are(database: D
     assert (await _round(database))[0] == Done("purge", 1)
 
 
+async def test_one_that_somebody_else_is_purging_is_left_to_him(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "WAIT_SECONDS", 0.0)
+    await _deleted(database, "hooli", "initech")
+    async with superuser(database.superuser_url) as conn:
+        await conn.execute(
+            "SELECT pg_advisory_lock(7306118, schema_name::regnamespace::oid::int) "
+            "FROM tenancy.tenants WHERE slug = 'hooli'"
+        )
+        assert (await _round(database))[0] == Done("purge", 1)
+        assert await _slugs(database) == ["acme", "globex", "hooli"]
+
+
 async def test_a_task_that_fails_ends_no_other(database: Database) -> None:
     async def fails(_: Administrator) -> int:
         raise TenancyError("no")
@@ -129,6 +146,28 @@ async def test_the_commands_delete_restore_and_purge(database: Database) -> None
     async with superuser(database.superuser_url) as conn:
         reasons = await conn.fetch("SELECT reason FROM tenancy.audit WHERE reason IS NOT NULL")
         assert [row["reason"] for row in reasons] == ["over"]
+
+
+async def test_the_commands_of_the_guide_work_as_written(database: Database) -> None:
+    guide = (Path(provision.__file__).parent / "README.md").read_text()
+    lines = [
+        line.partition("#")[0].strip()
+        for section in ("Deleting", "Maintenance")
+        for line in re.findall(
+            r"^python -m tenancy .*",
+            guide.partition(f"\n## {section}\n")[2].partition("\n## ")[0],
+            re.MULTILINE,
+        )
+    ]
+    assert len(lines) == 7
+    for line in lines:
+        arguments = shlex.split(line.removeprefix("python -m tenancy "))
+        arguments += ["--yes"] if {"delete", "purge"} & {*arguments} else []
+        if arguments[0] == "maintain" and "--once" not in arguments:
+            arguments += ["--help"]  # it would go on for ever
+        code, _, err = await _command(database, *arguments)
+        assert code == 0, (line, err)
+    assert await _slugs(database) == ["globex"]
 
 
 async def test_one_round_says_what_was_done_and_fails_with_its_tasks(database: Database) -> None:

@@ -71,6 +71,9 @@ async def test_a_purge_takes_few_locks_at_a_time(tight: Database) -> None:
     before = await lives.traces(tight)
     async with provision.administrator(tight.settings()) as admin:
         schema = await _with_tables(admin, TABLES)
+        defaults = ", ".join(f"column_{n} int DEFAULT 1" for n in range(900))
+        for number in range(4):  # of which two together would not fit
+            await lives.furnish(admin, schema, f"CREATE TABLE wide_{number} ({defaults})")
         with pytest.raises(asyncpg.OutOfMemoryError):
             await admin.connection.execute(f"DROP SCHEMA {schema} CASCADE")
         failed: list[str] = []  # a batch that does not fit is made smaller, but others suffer, too

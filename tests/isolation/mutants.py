@@ -38,6 +38,7 @@ POINTS = "tests/isolation/test_cancel_points.py"
 HOSTS = "tests/isolation/test_hosts.py"
 MUTATED_HOSTS = "tests/isolation/test_host_mutations.py"
 LEFT = "tests/isolation/test_left_behind.py"
+NAMES = "tests/integration/test_names.py"
 READ_ONLY = "tests/isolation/test_read_only.py"
 SHAPE = "tests/isolation/test_shape.py"
 SHUTDOWN = "tests/acceptance/test_shutdown.py"
@@ -230,6 +231,11 @@ MUTANTS = (
         "a read-only transaction becomes read-write",
         ("scope.py", "' READ ONLY; CLOSE ALL'", "' READ ONLY'"),
         *(READ_ONLY, "-k", "read_write"),
+    ),
+    _one(
+        "a resolver may use a former slug",
+        ("registry/registry.py", "None if key.kind is KeyKind.FORMER_SLUG else ", ""),
+        *(NAMES, "-k", "no_resolver"),
     ),
     # Deadlines
     _one(

@@ -51,6 +51,14 @@ class Operators:
                 self._compare(drawn, planned, await self._taken(admin, drawn, planned))
                 await self._settle(drawn, planned)
 
+    async def bury(self) -> None:
+        """Delete and purge all who are left."""
+        async with provision.administrator(self._settings) as admin:
+            for slug in list(self._world.slugs):
+                if not self._world.slugs[slug].begun:
+                    await admin.delete(slug)
+                await admin.purge(slug, early=True)
+
     async def run(self, clients: int) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):

@@ -134,6 +134,13 @@ def served(
     return _started(["-m", "tenancy", "serve", *arguments, "--port"], "", env, cwd)
 
 
+def panel(
+    *arguments: str, env: Mapping[str, str], cwd: Path | None = None
+) -> AbstractAsyncContextManager[Served]:
+    """``python -m tenancy admin``."""
+    return _started(["-m", "tenancy", "admin", *arguments, "--port"], "", env, cwd)
+
+
 def hypercorn(
     *arguments: str, env: Mapping[str, str], cwd: Path | None = None, ready: str = "/readyz"
 ) -> AbstractAsyncContextManager[Served]:

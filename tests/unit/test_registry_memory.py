@@ -189,13 +189,16 @@ def test_a_former_slug_leads_to_its_tenant_until_somebody_takes_it() -> None:
 
 
 def test_an_answer_of_nobody_ends_with_a_tenant_that_had_the_name() -> None:
-    world, former = World(10), TenantKey(KeyKind.FORMER_SLUG, "s0")
+    world, former = World(1), TenantKey(KeyKind.FORMER_SLUG, "s0")
     world.set(IDS[0], "s0")
+    world.set(IDS[1], "s2")
     world.ask(former)
     assert world.memory.recall(former, 0.0) is NOBODY
     world.set(IDS[0], "s1")
     world.ask(_slug("s1"))
     assert world.memory.recall(former, 0.0) == world.found(IDS[0]).tenant
+    world.ask(_slug("s2"))  # which takes the one place there is
+    assert world.memory.recall(former, 0.0) is STRANGER
 
 
 def test_a_name_that_led_to_somebody_is_remembered_as_nobodys() -> None:

@@ -96,9 +96,14 @@ def connection(dsn: str) -> tuple[str, Mapping[str, str]]:
     netloc = f"{user}@{location}" if user else location
     secret = {"PGPASSWORD": password} if password else {}
     if settings:
-        secret["PGOPTIONS"] = " ".join(f"-c {k}={_escaped(v)}" for k, v in settings.items())
+        secret["PGOPTIONS"] = as_options(settings)
     query = f"?{urlencode(options, quote_via=quote)}" if options else ""
     return f"{parts.scheme}://{netloc}{parts.path}{query}", secret
+
+
+def as_options(settings: Mapping[str, str]) -> str:
+    """Return *settings* of a session as PGOPTIONS has them."""
+    return " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
 
 
 def _pattern(name: str) -> str:
