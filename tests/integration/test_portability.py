@@ -29,6 +29,7 @@ from tenancy.errors import (
     DomainTakenError,
     MigrationError,
     MigrationRefusedError,
+    NotPortableError,
     SlugTakenError,
     UnknownTenantError,
 )
@@ -461,3 +462,37 @@ async def test_what_a_hook_refuses_is_not_exported(database: Database, tmp_path:
     with pytest.raises(ArchiveError, match="not to be taken along"):
         await portability.export(database.settings(), "acme", tmp_path / "acme", hooks=hooks)
     assert not list(tmp_path.iterdir())
+
+
+def _forge(folder: Path, name: str, old: str, new: str) -> None:
+    """Edit a file of an export, and all that tells of it."""
+    text = (folder / name).read_text()
+    assert old in text
+    before = hashlib.sha256(text.encode()).hexdigest()
+    (folder / name).write_text(text.replace(old, new, 1))
+    after = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    tellers = ["manifest.json", "SHA256SUMS"]
+    told = tellers[tellers.index(name) + 1 :] if name in tellers else tellers
+    for teller in told:
+        _forge(folder, teller, before, after)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("structure/before.sql", "text NOT NULL", "text"), r"not what was there.*notes\.body"),
+        (("rows/0001.copy", "\n", ""), "does not fit|3 rows were to come, and 2 came"),
+        (("manifest.json", '"rows": 3', '"rows": 4'), "4 rows were to come, and 3 came"),
+    ],
+)
+async def test_what_comes_out_different_makes_nothing(
+    database: Database, tmp_path: Path, change: tuple[str, str, str], words: str
+) -> None:
+    settings = database.settings()
+    await _write_notes(settings, "acme", 3)
+    await portability.export(settings, "acme", tmp_path / "acme")
+    _forge(tmp_path / "acme", *change)
+    with pytest.raises(NotPortableError, match=words):
+        await portability.import_(settings, tmp_path / "acme", slug="other")
+    async with provision.administrator(settings) as admin:
+        assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]
