@@ -55,6 +55,9 @@ REVOKE ALL ON FUNCTION tenancy.take_slug() FROM PUBLIC;
 
 CREATE TRIGGER take_slug BEFORE INSERT OR UPDATE OF slug ON tenancy.tenants
     FOR EACH ROW EXECUTE FUNCTION tenancy.take_slug();
+-- And once more when it is taken: who had it may have been renamed while this one waited for it.
+CREATE TRIGGER took_slug AFTER INSERT OR UPDATE OF slug ON tenancy.tenants
+    FOR EACH ROW EXECUTE FUNCTION tenancy.take_slug();
 
 ALTER TABLE tenancy.domains
     -- What a DNS TXT record must say before the domain is served; null: an operator vouched for it.

@@ -326,6 +326,29 @@ async def _ids(database: Database) -> list[object]:
         return [row["id"] for row in await conn.fetch("SELECT id FROM tenancy.tenants")]
 
 
+async def test_who_waits_for_a_slug_takes_its_redirect_too(database: Database) -> None:
+    """The one who waits has looked for the redirect before the other's rename was committed."""
+    settings = database.settings()
+    async with provision.administrator(settings) as one, provision.administrator(settings) as two:
+        renaming = one.connection.transaction()
+        await renaming.start()
+        await one.rename("acme", "new")
+        creating = asyncio.create_task(two.create("acme"))
+        async with superuser(database.superuser_url) as conn:
+            while not await conn.fetchval(
+                "SELECT cardinality(pg_blocking_pids($1)) > 0", two.connection.get_server_pid()
+            ):
+                await asyncio.sleep(0.01)
+        await renaming.commit()
+        taker = await creating
+        assert (await one.show("new")).former_slugs == ()
+        # So what the taker is called next is where its own clients are led.
+        await one.rename("acme", "taker")
+        assert (await one.show("taker")).tenant.id == taker.tenant.id
+    async with fronts(database) as make:
+        assert await asked(make(HOST), "acme.example.com") == (308, "//taker.example.com/")
+
+
 async def test_a_slug_taken_by_hand_is_nobodys_former_one_either(database: Database) -> None:
     await rename(database, "acme", "new")
     async with superuser(database.superuser_url) as conn:

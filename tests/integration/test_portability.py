@@ -150,6 +150,57 @@ async def test_a_damaged_export_makes_nothing(
         assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]
 
 
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        ("before", "DROP SCHEMA {other} CASCADE"),
+        ("before", "COMMIT"),
+        ("before", "CREATE VIEW stolen AS SELECT * FROM {other}.notes"),
+        (
+            "before",
+            "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'DELETE FROM tenancy.tenants'",
+        ),
+        ("before", "CREATE TABLE {other}.planted ()"),
+        ("after", "ALTER TABLE {other}.notes ADD COLUMN planted int"),
+        ("after", "ALTER TABLE notes SET SCHEMA {other}"),
+        ("after", "UPDATE tenancy.tenants SET state = 'suspended'"),
+        ("after", "DO $$ BEGIN UPDATE tenancy.tenants SET state = 'suspended'; END $$"),
+        ("after", "SELECT 1"),
+        ("rights", "GRANT USAGE ON SCHEMA {other} TO PUBLIC"),
+        ("rights", "GRANT SELECT ON TABLE notes, {other}.notes TO PUBLIC"),
+        ("rights", 'GRANT SELECT ON TABLE "notes", {other}."notes" TO PUBLIC'),
+        ("rights", "GRANT {other} TO PUBLIC"),
+        ("rights", "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC"),
+        ("rights", "ALTER TABLE {other}.notes OWNER TO CURRENT_USER"),
+    ],
+)
+async def test_an_export_that_was_edited_with_its_sums_touches_nobody(
+    database: Database, tmp_path: Path, name: str, statement: str
+) -> None:
+    settings = database.settings()
+    await portability.export(settings, "acme", tmp_path / "acme")
+    async with provision.administrator(settings) as admin:
+        before = await admin.list()
+        shape = await _fingerprint(database, before[1].tenant.schema)
+        other = before[1].tenant.schema
+        _edit(tmp_path / "acme", f"structure/{name}.sql", f"{statement.format(other=other)};\n")
+        with pytest.raises(ArchiveError, match="no export writes"):
+            await portability.import_(settings, tmp_path / "acme", slug="copy")
+        assert await admin.list() == before
+        assert await _fingerprint(database, other) == shape
+
+
+def _edit(export: Path, name: str, more: str) -> None:
+    """Add to a file of *export*, and to all that vouches for it."""
+    (export / name).write_text((export / name).read_text() + more)
+    manifest = json.loads((export / "manifest.json").read_text())
+    for file in (*manifest["structure"], manifest["rights"]):
+        file["sha256"] = hashlib.sha256((export / file["name"]).read_bytes()).hexdigest()
+    (export / "manifest.json").write_text(json.dumps(manifest))
+    digest = hashlib.sha256((export / "manifest.json").read_bytes()).hexdigest()
+    (export / "SHA256SUMS").write_text(f"{digest}  manifest.json\n")
+
+
 async def test_what_is_no_export_is_said_to_be_none(database: Database, tmp_path: Path) -> None:
     settings = database.settings()
     (tmp_path / "empty").mkdir()
