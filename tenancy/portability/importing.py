@@ -118,7 +118,10 @@ async def become(  # noqa: PLR0913 - what is to be done, then how, by name
     files = migrate.load(admin.settings)
     await migrate.refuse_unless_current(admin.connection, admin.settings, files)
     pending = settling.position(files.tenant, image.portrait.ledger).pending
-    async with admin.step(step, wish.slug, reason=reason, detail=detail) as event:
+    async with (
+        settling.model(admin, image.portrait, files) as model,
+        admin.step(step, wish.slug, reason=reason, detail=detail) as event,
+    ):
         schema = await settling.made(admin, image.portrait.tenant, wish)
 
         async def between() -> None:
@@ -127,7 +130,7 @@ async def become(  # noqa: PLR0913 - what is to be done, then how, by name
 
         rows = await pouring.pour(admin, image, schema, data=data, then=between)
         await settling.recorded(admin, schema, image.portrait)
-        await settling.prove(admin, schema, image, files, rights=rights)
+        await settling.prove(admin, schema, image, model, rights=rights)
         event.profile = await admin.show(wish.slug)
         event.detail |= {"rows": rows}
         if last is not None:

@@ -1,7 +1,9 @@
 """The seeds that this kind of software fails on, when a tenant is made."""
 
 import asyncio
+import re
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -11,6 +13,7 @@ from support.databases import PASSWORD, Database, superuser
 from tenancy import Tenancy, identifiers, provision
 from tenancy.errors import (
     DomainTakenError,
+    HookFailedError,
     InvalidDomainError,
     InvalidSlugError,
     MigrationError,
@@ -212,7 +215,7 @@ async def test_hooks_of_a_creation_work_in_the_new_schema_and_can_undo_it(
         profile = await admin.create("initech")
         assert seen == [("before", None), ("after", profile.tenant.schema), ("committed", None)]
         before = await everything(database)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(HookFailedError, match="ZeroDivisionError"):
             await admin.create("hooli")
     assert await everything(database) == before
     assert (await audited(database))[0] == ("create", "hooli", "failed")
@@ -289,3 +292,16 @@ async def test_a_create_that_waits_for_another_of_its_slug_finds_it_taken(
         await waiting
     schemas = {n for kind, n in await everything(database) if kind == "schema"}
     assert {name for name in schemas if "initech" in name} == {made.tenant.schema}
+
+
+async def test_the_hook_of_the_guide_seeds_a_tenant(database: Database) -> None:
+    guide = (Path(provision.__file__).parent / "README.md").read_text()
+    example = re.search(r"<!-- seed -->\n```python\n(.*?)```", guide, re.DOTALL)
+    assert example is not None
+    names: dict[str, Any] = {}
+    exec(example[1], names)
+    async with provision.administrator(database.settings(), hooks=names["hooks"]) as admin:
+        await admin.create("initech")
+    async with Tenancy(settings=database.settings()) as tenancy:
+        async with tenancy.transaction("initech") as conn:
+            assert await conn.fetchval("SELECT body FROM notes") == "Welcome, initech"

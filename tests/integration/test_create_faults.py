@@ -93,6 +93,7 @@ async def _statements(trial: Trial) -> int:
     return fault.count
 
 
+@pytest.mark.timeout(1200)  # --long: each statement
 @pytest.mark.parametrize("kind", ["error", "cancellation", "back end killed"])
 async def test_a_creation_that_ends_at_any_statement_leaves_all_or_nothing(
     trial: Trial, database: Database, kind: str, seed: int, *, long: bool
@@ -116,6 +117,7 @@ async def test_a_creation_that_ends_at_any_statement_leaves_all_or_nothing(
     assert count > 10
 
 
+@pytest.mark.timeout(1200)
 async def test_a_process_that_is_killed_at_any_statement_leaves_all_or_nothing(
     trial: Trial, seed: int, *, long: bool
 ) -> None:
