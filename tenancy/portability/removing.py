@@ -10,6 +10,9 @@ from tenancy.provision.removal import WAIT_SECONDS
 from tenancy.settings import Settings
 from tenancy.tenant import State
 
+# Who purges what is due must not be faster than the export.
+EXPORTED_WITHIN = timedelta(days=1)
+
 
 async def delete(
     settings: Settings,
@@ -22,7 +25,7 @@ async def delete(
     """Delete the tenant called *slug*, and export to *to* all that was written until then.
 
     Where the export fails it is not deleted. Killed in between, it is, and the same again exports
-    it.
+    it. Until it is exported it can be purged in a day at the earliest.
 
     Args:
         settings: of the deployment.
@@ -36,13 +39,18 @@ async def delete(
     """
     async with administrator(settings) as admin:
         was_deleted = (await admin.show(slug)).tenant.state is State.DELETING
-        await admin.delete(slug, after=after, reason=reason)
+        grace = timedelta(days=settings.deletion_grace_days) if after is None else after
+        soon = timedelta(0) <= grace < EXPORTED_WITHIN
+        await admin.delete(slug, after=EXPORTED_WITHIN if soon else after, reason=reason)
         try:
-            return await export(settings, slug, to, reason=reason)
+            done = await export(settings, slug, to, reason=reason)
         except BaseException:
             if not was_deleted:
                 await asyncio.shield(asyncio.create_task(_back(admin, slug)))
             raise
+        if soon and (await admin.show(slug)).tenant.state is State.DELETING:
+            await admin.delete(slug, after=grace, reason=reason)
+        return done
 
 
 async def purge(  # noqa: PLR0913 - what, and how, by name

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +14,8 @@ from support.processes import environment
 from tenancy import portability, provision
 from tenancy.commands.tree import cli
 from tenancy.errors import ArchiveError, NotPortableError, PurgeNotDueError, SchemaInUseError
+from tenancy.portability import removing
+from tenancy.provision import maintenance
 from tenancy.tenant import State
 
 BODIES = ["first", "second"]
@@ -65,6 +69,28 @@ async def test_a_tenant_whose_export_fails_is_not_deleted(
         await portability.delete(database.settings(), "initech", tmp_path / "taken")
     async with provision.administrator(database.settings()) as admin:
         assert (await admin.show("initech")).tenant.state is State.ACTIVE
+
+
+@pytest.mark.parametrize("by_settings", [False, True])
+async def test_maintenance_purges_nothing_that_is_still_to_be_exported(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_settings: bool
+) -> None:
+    await _initech(database)
+    settings = database.settings(deletion_grace_days=0 if by_settings else 30)
+    export = portability.export
+
+    async def late(*args: Any, **given: Any) -> portability.Exported:
+        async with provision.administrator(settings) as admin:
+            assert await maintenance.purge(admin) == 0
+        return await export(*args, **given)
+
+    monkeypatch.setattr(removing, "export", late)
+    after = None if by_settings else timedelta(0)
+    await portability.delete(settings, "initech", tmp_path / "initech", after=after)
+    async with provision.administrator(settings) as admin:
+        assert await maintenance.purge(admin) == 1
+    await portability.import_(settings, tmp_path / "initech", slug="again", domains=())
+    assert await _bodies(database, "again") == BODIES
 
 
 async def test_nothing_is_dropped_before_it_is_exported(database: Database, tmp_path: Path) -> None:
