@@ -6,6 +6,9 @@ from tenancy.provision.looking import Looking
 from tenancy.provision.profiles import Profile
 from tenancy.tenant import State
 
+# Of a tenant on its way to another database, or there: whether it is served here no more.
+_MOVES = "SELECT closed_at IS NOT NULL AS closed FROM tenancy.moves WHERE tenant_id = $1"
+
 _SERVED = (State.ACTIVE, State.READ_ONLY, State.SUSPENDED)
 
 # To which state each step leads, and from which; from there itself it changes nothing. A tenant
@@ -43,7 +46,8 @@ class States(Looking):
             reason: for the audit.
 
         Raises:
-            UnknownTenantError, StateConflictError: as `suspend`.
+            UnknownTenantError: as `suspend`.
+            StateConflictError: likewise, or it has moved to another database.
         """
         return await self._to(Step.READ_ONLY, slug, reason)
 
@@ -55,7 +59,8 @@ class States(Looking):
             reason: for the audit.
 
         Raises:
-            UnknownTenantError, StateConflictError: as `suspend`.
+            UnknownTenantError: as `suspend`.
+            StateConflictError: likewise, or it moves to another database, or has.
         """
         return await self._to(Step.RESUME, slug, reason)
 
@@ -73,6 +78,7 @@ class States(Looking):
                     f"are {', '.join(sources)}"
                 )
             else:
+                await self._refuse_moved(event.profile, to)
                 await self._conn.execute(
                     "UPDATE tenancy.tenants SET state = $2, updated_at = now() WHERE id = $1",
                     event.profile.tenant.id,
@@ -80,3 +86,14 @@ class States(Looking):
                 )
                 event.profile = await self.held(slug)
         return event.profile
+
+    async def _refuse_moved(self, profile: Profile, to: State) -> None:
+        """What is here may be old, or be about to be; only `move` knows."""
+        if to is State.SUSPENDED:
+            return
+        closed = await self._conn.fetchval(_MOVES, profile.tenant.id)
+        if closed or (closed is not None and to is State.ACTIVE):
+            raise StateConflictError(
+                f"tenant {profile.tenant.slug!r} moves to another database, or has: run `tenants "
+                "move` again, or give that up with --abandon"
+            )

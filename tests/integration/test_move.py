@@ -27,6 +27,7 @@ from tenancy.errors import (
     MoveError,
     SettingsError,
     SlugTakenError,
+    StateConflictError,
     TenancyError,
     TenantReadOnlyError,
     TenantSuspendedError,
@@ -431,6 +432,19 @@ async def test_a_suspended_tenant_stays_suspended_there(
         await conn.execute("UPDATE tenancy.tenants SET state = 'suspended' WHERE slug = 'acme'")
     await portability.move(database.settings(), "acme", other.settings())
     assert (await _show(other, "acme")).tenant.state is State.SUSPENDED
+
+
+@pytest.mark.usefixtures("acme")
+async def test_what_stays_behind_is_not_served_again(database: Database, other: Database) -> None:
+    settings = database.settings()
+    await portability.move(settings, "acme", other.settings())
+    async with provision.administrator(settings) as admin:
+        for step in (admin.resume, admin.make_read_only):
+            with pytest.raises(StateConflictError, match="moves to another database, or has"):
+                await step("acme")
+        assert (await admin.suspend("acme")).tenant.state is State.SUSPENDED
+        await admin.delete("acme")
+        assert (await admin.restore("acme")).tenant.state is State.SUSPENDED
 
 
 def test_the_target_is_read_from_a_file(database: Database, tmp_path: Path) -> None:

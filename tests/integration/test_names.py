@@ -334,11 +334,14 @@ async def test_who_waits_for_a_slug_takes_its_redirect_too(database: Database) -
         await renaming.start()
         await one.rename("acme", "new")
         creating = asyncio.create_task(two.create("acme"))
+        waiter = two.connection.get_server_pid()
         async with superuser(database.superuser_url) as conn:
-            while not await conn.fetchval(
-                "SELECT cardinality(pg_blocking_pids($1)) > 0", two.connection.get_server_pid()
-            ):
-                await asyncio.sleep(0.01)
+
+            async def waits() -> bool:
+                blockers = await conn.fetchval("SELECT pg_blocking_pids($1)", waiter)
+                return bool(blockers)
+
+            await until(waits)
         await renaming.commit()
         taker = await creating
         assert (await one.show("new")).former_slugs == ()
