@@ -610,6 +610,55 @@ class MoveError(TenancyError):
     exit_code = 6
 
 
+# Reports over all tenants
+
+
+class InvalidReportError(TenancyError, ValueError):
+    """A report that cannot be made: its name, table, columns or reader."""
+
+    code = "invalid_report"
+    exit_code = 2
+    status = 422
+    title = "This report cannot be made."
+
+
+class ReportExistsError(TenancyError):
+    """Another report has the name."""
+
+    code = "report_exists"
+    exit_code = 6
+    status = 409
+    title = "There is a report of this name."
+
+
+class UnknownReportError(TenancyError, LookupError):
+    """No report has the name."""
+
+    code = "unknown_report"
+    exit_code = 2
+    status = 404
+    title = "There is no such report."
+
+
+class ReportTooLargeError(TenancyError):
+    """The server has no room for the locks of one query of the report; says how many."""
+
+    code = "report_too_large"
+    exit_code = 4
+    status = 409
+    title = "The server has no room for this report."
+
+
+class ReportInUseError(TenancyError):
+    """Somebody reads the report or changes its tables, or a view depends on it."""
+
+    code = "report_in_use"
+    exit_code = 75
+    status = 503
+    title = "This report is in use."
+    retry_after_seconds = 5
+
+
 # Migrations and the embedded server
 
 
@@ -638,6 +687,8 @@ class MigrationRefusedError(MigrationError):
 
     code = "migration_refused"
     exit_code = 6
+    status = 503
+    title = "The service is not ready."
 
 
 class MigrationsPendingError(MigrationError):

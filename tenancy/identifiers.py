@@ -14,6 +14,7 @@ MAX_SLUG_LENGTH = 48  # leaves room for the prefix and the suffix of a schema na
 MAX_DOMAIN_LENGTH = 253  # RFC 1035, section 3.1, without the root's dot
 
 CATALOG_SCHEMA = "tenancy"
+REPORTS_SCHEMA = "tenancy_reports"
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 _SLUG = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")

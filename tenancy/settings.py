@@ -241,6 +241,10 @@ class Settings(BaseSettings):
         le=3650,
         description="Days between a tenant's deletion and its purge, while it can be restored.",
     )
+    reports_role: str | None = Field(
+        default=None,
+        description="Role that may read reports over all tenants, where --reader names no other.",
+    )
     hooks: str | None = Field(
         default=None,
         description="Hooks of the steps of a tenant's life, module:object, for the commands and "
@@ -325,7 +329,8 @@ class Settings(BaseSettings):
             identifiers.identifier(name)
         except InvalidIdentifierError as error:
             raise ValueError(str(error)) from error
-        if name == identifiers.CATALOG_SCHEMA or name.startswith("t_"):
+        ours = (identifiers.CATALOG_SCHEMA, identifiers.REPORTS_SCHEMA)
+        if name in ours or name.startswith("t_"):
             raise ValueError(f"{name!r} is taken by tenancy itself: choose another name")
         return name
 

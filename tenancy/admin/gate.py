@@ -14,6 +14,7 @@ from tenancy import resolvers, tenant
 from tenancy.admin import marks, rates
 from tenancy.admin.authentication import Authentication, Caller
 from tenancy.admin.rates import Rates
+from tenancy.admin.stock import Stock
 from tenancy.errors import (
     ExpiredTokenError,
     InsufficientScopeError,
@@ -64,10 +65,14 @@ class Gate:
     Args:
         office: lends administrators.
         per_second: how many requests of one token; an address may send five times as many.
+
+    Attributes:
+        stock: of schemas made ahead.
     """
 
     def __init__(self, office: Office, per_second: float) -> None:
         self._office = office
+        self.stock = Stock(office)
         self._authentication = Authentication(office)
         self._of_tokens = Rates(per_second)
         self._of_addresses = Rates(per_second * ADDRESS_SHARE)
@@ -77,6 +82,7 @@ class Gate:
         app.extensions[_EXTENSION] = self
         app.before_request(self._admit)
         app.before_websocket(_refuse_websockets)
+        app.after_serving(self._close)
 
     @property
     def office(self) -> Office:
@@ -87,6 +93,7 @@ class Gate:
         serving = tenant.request()
         if serving is not None:  # by the front of another application
             serving.commit_sent = True  # where it is cancelled, nobody knows what was saved
+        _refuse_early(self._of_addresses.take(_subscriber(), time.monotonic()))
         view = current_app.view_functions.get(request.endpoint or "")
         asked = marks.of(view)
         if asked is not None and asked.scope is None:
@@ -104,14 +111,16 @@ class Gate:
         if asked.if_match and "If-Match" not in request.headers:
             raise PreconditionRequiredError("If-Match says which state of the tenant is meant")
 
+    async def _close(self) -> None:
+        await self.stock.close()
+        await self._office.close()
+
     async def _recognized(self) -> Caller:
-        address = rates.source(request.scope.get("client"))
-        _refuse_early(self._of_addresses.take(address, time.monotonic()))
         try:
             caller = await self._authentication(request.scope, _address())  # type: ignore[arg-type]
         except (MissingTokenError, InvalidTokenError, ExpiredTokenError) as error:
             _log.warning("refused %s: %s", _address(), error)
-            self._of_addresses.charge(address, time.monotonic(), WRONG_TOKEN_COST)
+            self._of_addresses.charge(_subscriber(), time.monotonic(), WRONG_TOKEN_COST)
             raise
         _refuse_early(self._of_tokens.take(caller.name, time.monotonic()))
         return caller
@@ -132,8 +141,17 @@ async def administrator() -> AsyncIterator[Administrator]:
 
 def office() -> Office:
     """Return what lends administrators to the application that runs this request."""
+    return _gate().office
+
+
+def stock() -> Stock:
+    """Return the schemas made ahead that new tenants of this application take."""
+    return _gate().stock
+
+
+def _gate() -> Gate:
     gate: Gate = current_app.extensions[_EXTENSION]
-    return gate.office
+    return gate
 
 
 def _expected() -> frozenset[str] | None:
@@ -149,6 +167,10 @@ def _refuse_early(seconds: float) -> None:
         error = TooManyRequestsError(f"a request comes {seconds:.3f} seconds too early")
         error.headers = (("retry-after", str(math.ceil(seconds))),)
         raise error
+
+
+def _subscriber() -> str:
+    return rates.source(request.scope.get("client"))
 
 
 def _address() -> str:

@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from tenancy import identifiers
 from tenancy.fairness import limits
 from tenancy.provision.audit import Outcome
 from tenancy.tenant import State
@@ -44,6 +45,17 @@ def _several(given: object) -> object:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_storable)]
+# Their own words say what is wrong with one.
+Slug = Annotated[
+    Text,
+    Field(
+        json_schema_extra={
+            "pattern": "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+            "maxLength": identifiers.MAX_SLUG_LENGTH,
+        }
+    ),
+]
+HostName = Annotated[Text, Field(json_schema_extra={"format": "idn-hostname"})]
 Reason = Annotated[str, Field(max_length=1000), AfterValidator(_storable)]
 Limit = Annotated[int, Field(ge=1, le=MOST)]
 Position = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -79,8 +91,8 @@ class TenantQuery(Asked):
 class NewTenant(Asked):
     """A tenant to be made; the first domain is its primary one."""
 
-    slug: Text
-    domains: list[Text] = Field(default=[], max_length=50)
+    slug: Slug
+    domains: list[HostName] = Field(default=[], max_length=50)
 
 
 class Because(Asked):
@@ -89,10 +101,28 @@ class Because(Asked):
     reason: Reason | None = None
 
 
+def _with(member: str) -> dict[str, Any]:
+    return {"required": [member], "properties": {member: {"type": "string"}}}
+
+
 class Change(Asked):
     """One change: of the slug, of the state, or of limits. A limit that is null is as for all."""
 
-    slug: Text | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                _with("slug"),
+                _with("state"),
+                {
+                    "anyOf": [
+                        {"required": [limits.STATEMENT_TIMEOUT]},
+                        {"required": [limits.MAX_CONNECTIONS]},
+                    ]
+                },
+            ]
+        }
+    )
+    slug: Slug | None = None
     redirect: bool = True
     state: Literal["active", "read_only", "suspended"] | None = None
     reason: Reason | None = None
@@ -156,7 +186,7 @@ class Tenants:
 class NewDomain(Asked):
     """A domain to be added; ``verified``: you vouch that it is the tenant's."""
 
-    name: Text
+    name: HostName
     verified: bool = False
 
 

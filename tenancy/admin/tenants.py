@@ -6,7 +6,7 @@ from typing import Any
 from quart import Blueprint, Response, request
 from quart_schema import tag_blueprint, validate_querystring, validate_request, validate_response
 
-from tenancy.admin.gate import administrator
+from tenancy.admin.gate import administrator, stock
 from tenancy.admin.marks import needs
 from tenancy.admin.models import (
     Because,
@@ -62,6 +62,7 @@ async def create_tenant(data: NewTenant) -> Answered:
         profile = await admin.create(
             data.slug, data.domains, idempotency_key=request.headers.get("Idempotency-Key")
         )
+    stock().taken()
     location = {"Location": f"{request.script_root}/v1/tenants/{profile.tenant.slug}"}
     return profile.as_json(), 201, {**_etag(profile), **location}
 

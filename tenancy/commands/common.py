@@ -40,11 +40,19 @@ def confirmed(slug: str, yes: bool) -> None:  # noqa: FBT001 - what --yes gave
         raise click.UsageError(f"that is not {slug}: nothing was changed")
 
 
-def as_administrator(operation: Callable[[Administrator], Awaitable[Result]]) -> Result:
-    """Run *operation* with an administrator of the configured database; return what it does."""
+def as_administrator(
+    operation: Callable[[Administrator], Awaitable[Result]], *, reason: str | None = None
+) -> Result:
+    """Run *operation* with an administrator of the configured database; return what it does.
+
+    Args:
+        operation: what is to be done.
+        reason: why, for the audit.
+    """
 
     async def run(settings: Settings) -> Result:
         async with provision.administrator(settings) as admin:
+            admin.reason = reason
             return await operation(admin)
 
     return with_settings(run)

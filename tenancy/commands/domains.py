@@ -4,7 +4,13 @@ import json
 
 import click
 
-from tenancy.commands.common import as_administrator, json_option, print_one, print_table
+from tenancy.commands.common import (
+    as_administrator,
+    json_option,
+    print_one,
+    print_table,
+    reason_option,
+)
 from tenancy.commands.slugs import domain_argument, slug_argument
 from tenancy.commands.tenants import tenants
 from tenancy.provision import Domain
@@ -38,13 +44,16 @@ def list_(slug: str, *, as_json: bool) -> None:
 @slug_argument
 @click.argument("name")
 @click.option("--verified", is_flag=True, help="You vouch that it is theirs: serve it at once.")
+@reason_option
 @json_option
-def add(slug: str, name: str, *, verified: bool, as_json: bool) -> None:
+def add(slug: str, name: str, reason: str | None, *, verified: bool, as_json: bool) -> None:
     """Add the domain NAME to the tenant SLUG, and print the TXT record that it has to set.
 
     Example: python -m tenancy tenants domains add acme notes.acme.example
     """
-    domain = as_administrator(lambda admin: admin.add_domain(slug, name, verified=verified))
+    domain = as_administrator(
+        lambda admin: admin.add_domain(slug, name, verified=verified), reason=reason
+    )
     if as_json:
         click.echo(json.dumps(domain.as_json()))
     else:
@@ -54,37 +63,43 @@ def add(slug: str, name: str, *, verified: bool, as_json: bool) -> None:
 @domains.command()
 @slug_argument
 @domain_argument
+@reason_option
 @json_option
-def verify(slug: str, name: str, *, as_json: bool) -> None:
+def verify(slug: str, name: str, reason: str | None, *, as_json: bool) -> None:
     """Serve the domain NAME of the tenant SLUG if its TXT record is set; exit code 5 if it is not.
 
     Example: python -m tenancy tenants domains verify acme notes.acme.example
     """
-    print_one(as_administrator(lambda admin: admin.verify_domain(slug, name)), as_json=as_json)
+    profile = as_administrator(lambda admin: admin.verify_domain(slug, name), reason=reason)
+    print_one(profile, as_json=as_json)
 
 
 @domains.command()
 @slug_argument
 @domain_argument
+@reason_option
 @json_option
-def primary(slug: str, name: str, *, as_json: bool) -> None:
+def primary(slug: str, name: str, reason: str | None, *, as_json: bool) -> None:
     """Let NAME be the domain by which the tenant SLUG is best reached.
 
     Example: python -m tenancy tenants domains primary acme notes.acme.example
     """
-    print_one(as_administrator(lambda admin: admin.make_primary(slug, name)), as_json=as_json)
+    profile = as_administrator(lambda admin: admin.make_primary(slug, name), reason=reason)
+    print_one(profile, as_json=as_json)
 
 
 @domains.command()
 @slug_argument
 @domain_argument
+@reason_option
 @json_option
-def remove(slug: str, name: str, *, as_json: bool) -> None:
+def remove(slug: str, name: str, reason: str | None, *, as_json: bool) -> None:
     """Take the domain NAME from the tenant SLUG; requests for it are refused (421).
 
     Example: python -m tenancy tenants domains remove acme notes.acme.example
     """
-    print_one(as_administrator(lambda admin: admin.remove_domain(slug, name)), as_json=as_json)
+    profile = as_administrator(lambda admin: admin.remove_domain(slug, name), reason=reason)
+    print_one(profile, as_json=as_json)
 
 
 def _row(domain: Domain) -> tuple[str, ...]:

@@ -16,13 +16,16 @@ from tenancy.commands.tenants import tenants
     show_default=True,
     help="Answer requests for SLUG by a redirect (308) to NEW, until another tenant takes SLUG.",
 )
+@reason_option
 @json_option
-def rename(slug: str, to: str, *, redirect: bool, as_json: bool) -> None:
+def rename(slug: str, to: str, reason: str | None, *, redirect: bool, as_json: bool) -> None:
     """Give the tenant SLUG the slug NEW; its schema, its role and its data stay where they are.
 
     Example: python -m tenancy tenants rename acme acme-corp
     """
-    profile = as_administrator(lambda admin: admin.rename(slug, to, redirect=redirect))
+    profile = as_administrator(
+        lambda admin: admin.rename(slug, to, redirect=redirect), reason=reason
+    )
     print_one(profile, as_json=as_json)
 
 

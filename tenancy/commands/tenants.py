@@ -4,7 +4,13 @@ import json
 
 import click
 
-from tenancy.commands.common import as_administrator, json_option, print_one, print_table
+from tenancy.commands.common import (
+    as_administrator,
+    json_option,
+    print_one,
+    print_table,
+    reason_option,
+)
 from tenancy.commands.slugs import slug_argument, slugs
 from tenancy.fairness import limits
 from tenancy.provision import Administrator, Profile
@@ -29,13 +35,18 @@ def tenants() -> None:
     metavar="TEXT",
     help="Sent again within 24 hours with the same request, nothing more is made.",
 )
+@reason_option
 @json_option
-def create(slug: str, domains: tuple[str, ...], key: str | None, *, as_json: bool) -> None:
+def create(
+    slug: str, domains: tuple[str, ...], key: str | None, reason: str | None, *, as_json: bool
+) -> None:
     """Make the tenant SLUG with its role, schema and tables, or nothing at all.
 
     Example: python -m tenancy tenants create acme --domain notes.acme.example
     """
-    profile = as_administrator(lambda admin: admin.create(slug, domains, idempotency_key=key))
+    profile = as_administrator(
+        lambda admin: admin.create(slug, domains, idempotency_key=key), reason=reason
+    )
     print_one(profile, as_json=as_json)
 
 
@@ -119,9 +130,15 @@ def list_(
     metavar="N",
     help="In each process; 0: as for all.",
 )
+@reason_option
 @json_option
 def limit(
-    slug: str, statement_timeout: float | None, max_connections: int | None, *, as_json: bool
+    slug: str,
+    statement_timeout: float | None,
+    max_connections: int | None,
+    reason: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Let the tenant SLUG use less than others. What is not named stays as it is.
 
@@ -134,7 +151,8 @@ def limit(
     changes = {name: value or None for name, value in given.items() if value is not None}
     if not changes:
         raise click.UsageError("name a limit: --statement-timeout or --max-connections")
-    print_one(as_administrator(lambda admin: admin.limit(slug, changes)), as_json=as_json)
+    profile = as_administrator(lambda admin: admin.limit(slug, changes), reason=reason)
+    print_one(profile, as_json=as_json)
 
 
 @tenants.command()

@@ -5,6 +5,7 @@ import logging
 
 import click
 
+from tenancy.commands.examples import unwrapped
 from tenancy.exits import exit_codes
 
 # Each command, and the module that it is in, which is imported when the command is asked for: a
@@ -12,6 +13,7 @@ from tenancy.exits import exit_codes
 COMMANDS = {
     "serve": "tenancy.commands.serve:serve",
     "tenants": "tenancy.commands.everything:tenants",
+    "reports": "tenancy.commands.reports:reports",
     "shell": "tenancy.commands.shell:shell",
     "audit": "tenancy.commands.audit:audit",
     "admin": "tenancy.commands.admin:admin",
@@ -38,8 +40,7 @@ class Tree(click.Group):
         if name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        return unwrapped(getattr(importlib.import_module(module), attribute))
 
     def invoke(self, ctx: click.Context) -> object:
         """Run what the command line says."""

@@ -3,7 +3,7 @@
 from tenancy import walls
 from tenancy.doctor.catalogs import WHO
 from tenancy.doctor.finding import By, Check, fault_if_strict, warning, warning_below_strict
-from tenancy.identifiers import literal
+from tenancy.identifiers import REPORTS_SCHEMA, literal
 
 _EXTENSIONS = ", ".join(f"({literal(x)}, {literal(f)})" for x, f in walls.EXTENSIONS)
 _ACL = "coalesce(proacl, acldefault('f', proowner))"
@@ -12,7 +12,7 @@ CHECKS = (
     Check(
         "outside_view",
         "a view outside of a tenant's schema reads that tenant's tables for everybody",
-        """
+        f"""
         SELECT DISTINCT format('%I.%I, of %s', n.nspname, v.relname, r.slug),
                format('DROP %s %I.%I;', CASE v.relkind WHEN 'm' THEN 'MATERIALIZED VIEW'
                       ELSE 'VIEW' END, n.nspname, v.relname)
@@ -24,9 +24,26 @@ CHECKS = (
             OFFSET 0  -- the views are few: they come first
         ) AS v JOIN relation r ON r.oid = v.reads
         JOIN pg_namespace n ON n.oid = v.relnamespace
-        WHERE n.oid <> r.schema
+        WHERE n.oid <> r.schema AND n.nspname <> '{REPORTS_SCHEMA}'
         """,
         advice="move it into a file of sql/tenant/, or drop it",
+    ),
+    Check(
+        "open_report",
+        "whoever a request can be may read a report over all tenants",
+        f"""
+        SELECT format('%I for %s', v.relname, {WHO}),
+               format('REVOKE ALL ON %I.%I FROM %s;', n.nspname, v.relname, {WHO})
+        FROM given, pg_namespace n JOIN pg_class v ON v.relnamespace = n.oid,
+             aclexplode(v.relacl)
+        WHERE n.nspname = '{REPORTS_SCHEMA}' AND grantee NOT IN (v.relowner, admin)
+          AND (grantee = 0 OR grantee = login
+               OR EXISTS (SELECT FROM pg_roles l WHERE l.oid = login AND NOT l.rolsuper
+                          AND pg_has_role(l.oid, grantee, 'MEMBER'))
+               OR EXISTS (SELECT FROM tenant t WHERE t.role IS NOT NULL
+                          AND pg_has_role(t.role, grantee, 'MEMBER')))
+        """,
+        advice="python -m tenancy reports drop and create, with another --reader",
     ),
     Check(
         "outside_function",

@@ -9,6 +9,11 @@ from tenancy.identifiers import CATALOG_SCHEMA
 from tenancy.migrate import Stage
 from tenancy.migrate.plan.chain import Verdict
 
+_AUDIT = f"""
+    SELECT c.* FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+    WHERE s.nspname = '{CATALOG_SCHEMA}' AND c.relname = 'audit'
+"""
+
 CHECKS = (
     Check(
         "schema_missing",
@@ -29,6 +34,32 @@ CHECKS = (
         """,
         warning,
         advice="look what is in it, and dump it first",
+    ),
+    Check(
+        "audit_changeable",
+        "the audit can be changed, and not only be added to",
+        f"""
+        SELECT format('%s may %s', role, privilege),
+               format('REVOKE %s ON {CATALOG_SCHEMA}.audit FROM %s;', privilege, role)
+        FROM (SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+                     privilege_type
+              FROM audit, aclexplode(coalesce(relacl, acldefault('r', relowner)))
+              WHERE privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE')) AS may (role, privilege)
+        UNION ALL
+        SELECT 'a trigger is switched off',
+               'ALTER TABLE {CATALOG_SCHEMA}.audit ENABLE ALWAYS TRIGGER refuse_change;'
+        FROM audit JOIN pg_trigger t ON t.tgrelid = audit.oid
+        WHERE tgname = 'refuse_change' AND tgenabled <> 'A'
+        UNION ALL
+        SELECT 'a trigger is missing',
+               'CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE '
+               'ON {CATALOG_SCHEMA}.audit FOR EACH STATEMENT '
+               'EXECUTE FUNCTION {CATALOG_SCHEMA}.refuse_change();' || chr(10) ||
+               'ALTER TABLE {CATALOG_SCHEMA}.audit ENABLE ALWAYS TRIGGER refuse_change;'
+        FROM audit WHERE NOT EXISTS (
+            SELECT FROM pg_trigger WHERE tgrelid = audit.oid AND tgname = 'refuse_change')
+        """.replace("FROM audit", f"FROM ({_AUDIT}) AS audit"),
+        advice="somebody who meant to change it has done so on purpose: ask who, and what",
     ),
 )
 

@@ -1,7 +1,8 @@
 """A poured schema becomes a tenant's: registry, ledger, and the proof that it is what it was."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tenancy import identifiers
@@ -15,6 +16,7 @@ from tenancy.migrate.ledger.records import Move, SchemaRef
 from tenancy.migrate.origin import alike
 from tenancy.migrate.plan import chain
 from tenancy.migrate.plan.chain import Position
+from tenancy.migrate.shape.differences import Difference
 from tenancy.migrate.shape.fingerprint import fingerprint
 from tenancy.migrate.upgrade.scratch import replayed
 from tenancy.portability import likeness
@@ -118,37 +120,61 @@ async def recorded(admin: Administrator, schema: SchemaRef, portrait: Portrait) 
         await conn.execute(stamp.sql(schema, portrait.comment, move))
 
 
+@asynccontextmanager
+async def model(
+    admin: Administrator, portrait: Portrait, files: Files
+) -> AsyncIterator[SchemaRef | None]:
+    """Yield what *files* make of a schema, where the tenant comes from another major version.
+
+    That version prints objects in other words, so that they cannot be compared with its own. Before
+    the tenant's transaction, which holds locks on the tables that its foreign keys refer to.
+    """
+    if portrait.server == admin.connection.get_server_version().major:
+        yield None
+        return
+    version = portrait.ledger.version
+    migrations = files.until(version).tenant if version else ()
+    async with replayed(admin.settings, migrations) as (_, made):
+        yield made
+
+
 async def prove(
-    admin: Administrator, schema: SchemaRef, image: Image, files: Files, *, rights: bool
+    admin: Administrator,
+    schema: SchemaRef,
+    image: Image,
+    made: SchemaRef | None,
+    *,
+    rights: bool,
 ) -> None:
     """Pass if *schema* has the objects that *image* has.
-
-    Another major version prints them in other words: then they are to be what the files make.
 
     Args:
         admin: of the database that *schema* is in.
         schema: poured.
         image: what of.
-        files: of this deployment.
+        made: of `model`.
         rights: whether grants are to be alike too.
 
     Raises:
         NotPortableError: they are others; names them.
     """
     conn, portrait = admin.connection, image.portrait
-    if portrait.server == conn.get_server_version().major:
-        if await fingerprint(conn, schema) == portrait.fingerprint:
-            return
+    if made is not None:
+        found = await alike.differences(conn, schema, made, rights=False)
+        differing = tuple(one for one in found if not _is_name_of_not_null(one))
+    elif await fingerprint(conn, schema) == portrait.fingerprint:
+        return
+    else:
         _, is_owner = await admin.rights.grantee(schema.name)
         differing = likeness.differences(
             await likeness.objects(conn, admin, schema),
             await image.objects(),
             rights=rights and portrait.apart is not is_owner,
         )
-    else:
-        version = portrait.ledger.version
-        migrations = files.until(version).tenant if version else ()
-        async with replayed(admin.settings, migrations) as (_, model):
-            differing = await alike.differences(conn, schema, model, rights=False)
     if differing:
         raise likeness.refused(differing)
+
+
+def _is_name_of_not_null(one: Difference) -> bool:
+    """Whether it is but the name of a NOT NULL, which had none before PostgreSQL 18."""
+    return one.kind == "constraint" and not one.aspect and one.name.endswith("_not_null")

@@ -15,6 +15,7 @@ from tenancy.provision.hooks import Hooks
 from tenancy.provision.hooks import load as load_hooks
 from tenancy.provision.names import Names
 from tenancy.provision.removal import Removing
+from tenancy.provision.reporting import Reporting
 from tenancy.provision.states import States
 from tenancy.provision.tokens import Tokens
 from tenancy.settings import Settings
@@ -23,7 +24,7 @@ from tenancy.settings import Settings
 _WHICH_DATABASE = "SELECT pg_catalog.concat(current_database(), ' ', pg_postmaster_start_time())"
 
 
-class Administrator(Creating, Domains, Granting, Names, Removing, States, Tokens):
+class Administrator(Creating, Domains, Granting, Names, Removing, Reporting, States, Tokens):
     """Operations on tenants, over one connection; not for two tasks at once."""
 
 

@@ -26,6 +26,7 @@ class Desk:
         settings: of the deployment.
         actor: on whose behalf steps are taken here.
         hooks: of the deployment.
+        reason: of steps that are given none of their own; for the audit.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Desk:
         self.settings = settings
         self.actor = actor or Actor.of_process()
         self.hooks = hooks or Hooks()
+        self.reason: str | None = None
         self._conn = conn
         self._login = login
         self._expected: frozenset[str] | None = None
@@ -74,7 +76,8 @@ class Desk:
         Raises:
             DatabaseSetupError: the login lacks a right; says which to grant.
         """
-        event = Event(step, slug, self.actor, self._conn, None, dict(detail or {}), reason)
+        why = self.reason if reason is None else reason
+        event = Event(step, slug, self.actor, self._conn, None, dict(detail or {}), why)
         async with self.noting(event), self._conn.transaction():
             await self.hooks.run(Moment.BEFORE, event)
             yield event

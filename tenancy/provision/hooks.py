@@ -43,6 +43,8 @@ class Step(StrEnum):
     CLONE = "clone"
     MOVE = "move"
     SHELL = "shell"
+    CREATE_REPORT = "create_report"
+    DROP_REPORT = "drop_report"
     CREATE_TOKEN = "create_token"  # noqa: S105 - a step's name
     REVOKE_TOKEN = "revoke_token"  # noqa: S105 - a step's name
 

@@ -77,11 +77,21 @@ async def purge(admin: Administrator) -> int:
     return done
 
 
+async def reports(admin: Administrator) -> int:
+    """Let reports read the tenants and columns that there are.
+
+    Raises:
+        ReportTooLargeError, ReportInUseError: one cannot be changed; says why.
+    """
+    return len(await admin.refresh_reports())
+
+
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         "purge": purge,
         "refill": Administrator.refill,
         "forget_keys": Administrator.forget_keys,
+        "reports": reports,
     }
 )
 

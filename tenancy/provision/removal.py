@@ -16,6 +16,7 @@ from tenancy.provision.emptying import Emptying
 from tenancy.provision.hooks import Event, Moment, Step
 from tenancy.provision.looking import Looking
 from tenancy.provision.profiles import Profile
+from tenancy.reports import views
 from tenancy.tenant import State
 
 LONGEST = timedelta(days=3650)
@@ -199,6 +200,7 @@ class Removing(Looking):
             raise _undeleted(event.slug)
         await self._refuse_purge(found, early=early)
         if schema is not None:
+            await views.release(self._conn, schema.name)
             await reach.refuse_shared(self._conn, schema)
         await self._conn.execute(_BEGIN, found.tenant.id)
 

@@ -1,7 +1,9 @@
 """The operator's HTTP API: who may use it, what it does, and that no update is lost."""
 
 import asyncio
+import json
 import re
+import shutil
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,13 +12,15 @@ from typing import Any
 import pytest
 from joserfc import jwk, jwt
 from quart import Quart
-from support.databases import Database
+from support import asgi
+from support.databases import SQL, Database
 from support.panels import HOST, Panel, panel, token
 
 from tenancy import Settings, Tenancy, provision
 from tenancy import admin as admin_package
 from tenancy.admin import create_admin_app, marks, models
 from tenancy.errors import SettingsError
+from tenancy.provision import Event, Hooks, Step
 from tenancy.provision.audit import Wanted
 from tenancy.provision.tokens import Scope
 
@@ -292,6 +296,33 @@ async def test_migrations_and_the_audit_are_told(database: Database) -> None:
             assert (await client("GET", f"/v1/audit?{wrong}")).status == 422, wrong
 
 
+async def test_schemas_made_ahead_are_made_again_after_the_answer(database: Database) -> None:
+    settings = database.settings(ready_schemas=2)
+    async with provision.administrator(settings) as admin:
+        await admin.refill()
+        async with panel(settings) as client:
+            for slug in ("initech", "hooli", "globotech"):
+                assert (await client("POST", "/v1/tenants", {"slug": slug})).status == 201
+            count = "SELECT count(*) FROM tenancy.ready_schemas"
+            while await admin.connection.fetchval(count) < 2:  # noqa: ASYNC110 - a test waits
+                await asyncio.sleep(0.02)
+        made = await admin.entries(Wanted(action="create", actor="token:panel"))
+        assert sum(entry.detail["made_ahead"] for entry in made) >= 2
+
+
+async def test_a_database_behind_its_files_makes_no_tenant(
+    database: Database, tmp_path: Path
+) -> None:
+    shutil.copytree(SQL / "shared", tmp_path / "shared")
+    shutil.copytree(SQL / "tenant", tmp_path / "tenant")
+    (tmp_path / "shared" / "0002_more.sql").write_text("CREATE TABLE more (id int);\n")
+    async with panel(database.settings(sql_dir=tmp_path)) as client:
+        answer = await client("POST", "/v1/tenants", {"slug": "initech"})
+        assert (answer.status, answer.code) == (503, "migration_refused")
+        told = (await client("GET", "/v1/migrations")).body
+        assert (told["behind"], [each["pending"] for each in told["schemas"]]) == (1, [["0002"]])
+
+
 # Lost updates, and refusals
 
 
@@ -311,56 +342,48 @@ async def test_of_two_changes_of_one_etag_one_is_made(database: Database) -> Non
             assert {a.code for a in answers if a.status == 412} == {"precondition_failed"}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
+async def test_every_change_heeds_if_match(database: Database) -> None:
+    domain = "/domains/www.acme.example"
+    changes: list[tuple[str, str, object]] = [
         ("PATCH", "", {"max_connections": 7}),
-        ("PATCH", "", {"state": "suspended"}),
-        ("PATCH", "", {"slug": "initech"}),
-        ("DELETE", "", None),
+        ("PATCH", "", {"state": "read_only"}),
         *(("POST", f"/{verb}", {}) for verb in ("suspend", "read-only", "resume", "restore")),
         ("POST", "/domains", {"name": "new.acme.example"}),
-        ("DELETE", "/domains/www.acme.example", None),
-        ("POST", "/domains/www.acme.example/verify", None),
-        ("POST", "/domains/www.acme.example/primary", None),
-    ],
-)
-async def test_every_change_heeds_if_match(
-    database: Database, method: str, path: str, body: object
-) -> None:
-    async with panel(database.settings()) as client:
+        ("POST", f"{domain}/verify", None),
+        ("POST", f"{domain}/primary", None),
+        ("DELETE", domain, None),
+        ("PATCH", "", {"slug": "initech"}),
+        ("DELETE", "", None),
+    ]
+    async with panel(database.settings(admin_requests_per_second=1000)) as client:
         root = "/v1/tenants/acme"
-        stale = (await client("GET", root)).headers["etag"]
         await client("POST", f"{root}/domains", {"name": "www.acme.example", "verified": True})
-        before = (await client("GET", root)).body
-        if method != "POST" and "domains" not in path:
-            assert (await client(method, root + path, body)).code == "precondition_required"
-        for tags in (stale, "nonsense", f"W/{stale}", '"a", "b"'):
-            answer = await client(method, root + path, body, If_Match=tags)
-            assert (answer.status, answer.code) == (412, "precondition_failed"), tags
-        assert (await client("GET", root)).body == before
-        fresh = (await client("GET", root)).headers["etag"]
-        assert (await client(method, root + path, body, If_Match=f'"x", {fresh}')).status < 300
+        for number, (method, path, body) in enumerate(changes):
+            stale = (await client("GET", root)).headers["etag"]
+            touch = {"statement_timeout_seconds": number + 1}
+            before = (await client("PATCH", root, touch, If_Match="*")).body
+            if not path:
+                assert (await client(method, root, body)).code == "precondition_required"
+            for tags in (stale, "nonsense", f"W/{stale}", '"a", "b"'):
+                answer = await client(method, root + path, body, If_Match=tags)
+                assert (answer.status, answer.code) == (412, "precondition_failed"), (path, tags)
+            assert (await client("GET", root)).body == before
+            fresh = (await client("GET", root)).headers["etag"]
+            done = await client(method, root + path, body, If_Match=f'"x", {fresh}')
+            assert done.status < 300, (method, path, done)
+            if body == {"slug": "initech"}:
+                root = "/v1/tenants/initech"
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
-        ("", {"slug": "Ä"}, 422),
-        ("", {"slug": "www"}, 422),
-        ("", {"slug": "a\0"}, 422),
-        ("", {"slug": "\ud800"}, 422),
-        ("", {"slug": 5}, 422),
+async def test_what_cannot_be_is_refused_and_changes_nothing(database: Database) -> None:
+    wrong: list[tuple[str, Any, int]] = [
+        *(("", {"slug": slug}, 422) for slug in ("Ä", "www", "a\0", "\ud800", 5)),
         ("", {"slug": "initech", "more": 1}, 422),
         ("", {"slug": "initech", "domains": ["x"]}, 422),
         ("", {"slug": "initech", "domains": ["acme.example.com"]}, 422),
         ("", [], 422),
         ("", {"slug": "acme"}, 409),
-        ("/nobody/suspend", {}, 404),
-        ("/NOBODY/suspend", {}, 404),
-        ("/a%00/suspend", {}, 404),
-        ("/acme-/suspend", {}, 404),
-        (f"/{'a' * 49}/suspend", {}, 404),
+        *((f"/{slug}/suspend", {}, 404) for slug in ("nobody", "NO", "a%00", "acme-", "a" * 49)),
         ("/acme/suspend", {"reason": "\0"}, 422),
         ("/acme/suspend", {"reason": "x" * 1001}, 422),
         ("/acme/domains", {"name": "\u2028.example"}, 422),
@@ -368,16 +391,13 @@ async def test_every_change_heeds_if_match(
         ("/acme/domains/%00/verify", None, 422),
         ("/acme/domains/%ff.example/verify", None, 422),
         ("/acme/domains/a.example/verify", None, 404),
-    ],
-)
-async def test_what_cannot_be_is_refused_and_changes_nothing(
-    database: Database, path: str, body: object, status: int
-) -> None:
-    async with panel(database.settings()) as client:
+    ]
+    async with panel(database.settings(admin_requests_per_second=1000)) as client:
         before = (await client("GET", "/v1/tenants")).body
-        answer = await client("POST", f"/v1/tenants{path}", body)
-        assert answer.status == status, answer
-        assert answer.code
+        for path, body, status in wrong:
+            answer = await client("POST", f"/v1/tenants{path}", body)
+            assert answer.status == status, (path, body, answer)
+            assert answer.code
         assert (await client("GET", "/v1/tenants")).body == before
 
 
@@ -390,6 +410,38 @@ async def test_a_database_that_is_away_is_answered_503(database: Database) -> No
         assert (answer.status, answer.code) == (503, "database_unavailable")
         assert (await stranger("GET", "/readyz")).status == 503
         assert (await stranger("GET", "/healthz")).status == 200
+
+
+async def test_a_change_cancelled_at_shutdown_is_not_said_to_be_unsaved(database: Database) -> None:
+    hooks, begun = Hooks(), asyncio.Event()
+
+    @hooks.after(Step.SUSPEND)
+    async def wait(_: Event) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    settings = database.settings()
+    app = create_admin_app(settings, hooks=hooks)
+    headers = [
+        (b"host", HOST.encode()),
+        (b"authorization", f"Bearer {await token(settings)}".encode()),
+        (b"content-type", b"application/json"),
+    ]
+    sent: list[Any] = []
+    async with app.test_app():
+        task = asyncio.create_task(
+            asgi.call(app, headers, "/v1/tenants/acme/suspend", "POST", sent, body=b"{}")
+        )
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert sent[0]["status"] == 503
+        assert json.loads(sent[1]["body"])["code"] == "commit_unknown"
+        async with provision.administrator(settings) as admin:
+            assert (await admin.show("acme")).tenant.state == "active"
+            (entry,) = await admin.entries(Wanted(action="suspend"))
+            assert entry.outcome == "failed"
 
 
 # As part of an application, and what is said of it

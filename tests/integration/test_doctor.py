@@ -185,10 +185,19 @@ BREAKS = {
         "ALTER SCHEMA {acme} RENAME TO elsewhere", also=frozenset({"tenants_behind"})
     ),
     "schema_orphaned": Break("SET ROLE {owner}; CREATE SCHEMA t_gone_0a1b2c", Level.WARNING),
+    "audit_changeable": Break(
+        "SET ROLE {owner}; GRANT UPDATE, DELETE, TRUNCATE ON tenancy.audit TO {owner}; "
+        "ALTER TABLE tenancy.audit DISABLE TRIGGER refuse_change"
+    ),
     "outside_view": Break(
         "SET ROLE {owner}; CREATE VIEW shared.every_note AS SELECT * FROM {acme}.notes; "
         "CREATE MATERIALIZED VIEW shared.kept AS SELECT * FROM {globex}.notes; "
         "CREATE VIEW {globex}.theirs AS SELECT * FROM {acme}.notes"
+    ),
+    "open_report": Break(
+        "SET ROLE {owner}; CREATE SCHEMA tenancy_reports; "
+        "CREATE VIEW tenancy_reports.every_note AS SELECT * FROM {acme}.notes; "
+        "GRANT SELECT ON tenancy_reports.every_note TO PUBLIC, {globex}, {login}"
     ),
     "outside_function": Break(
         "SET ROLE {owner}; CREATE FUNCTION shared.newest() RETURNS text "
@@ -262,6 +271,14 @@ async def test_what_is_broken_is_found_and_cured_as_printed(clinic: Clinic, id_:
     assert found[id_].count == len(found[id_].names) > 0
     await clinic.cure(found[id_], settings)
     assert id_ not in wrong(await clinic.findings(**broken.settings))
+
+
+async def test_an_audit_without_its_trigger_is_found_and_cured(clinic: Clinic) -> None:
+    await clinic.break_by("DROP TRIGGER refuse_change ON tenancy.audit")
+    found = wrong(await clinic.findings())
+    assert set(found) == {"audit_changeable"}
+    await clinic.cure(found["audit_changeable"], clinic.database.settings())
+    assert wrong(await clinic.findings()) == {}
 
 
 async def test_the_level_decides_what_a_right_of_the_login_is(clinic: Clinic) -> None:

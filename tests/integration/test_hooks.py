@@ -156,6 +156,23 @@ async def test_a_hook_after_the_commit_undoes_nothing(
     assert "mail failed; the step limit stands" in caplog.text
 
 
+async def test_a_hook_is_told_the_reason_that_the_audit_keeps(database: Database) -> None:
+    hooks = Hooks()
+    told: list[str | None] = []
+
+    @hooks.before(Step.LIMIT, Step.SUSPEND)
+    async def listen(event: Event) -> None:
+        told.append(event.reason)
+
+    async with provision.administrator(database.settings(), hooks=hooks) as admin:
+        await admin.limit("acme", CHANGES)
+        admin.reason = "in general"
+        await admin.limit("acme", CHANGES)
+        await admin.suspend("acme", reason="of its own")
+        kept = [entry.reason for entry in await admin.history("acme", limit=3)]
+    assert told == kept[::-1] == [None, "in general", "of its own"]
+
+
 async def test_a_step_that_is_refused_calls_nothing_after_it(database: Database) -> None:
     hooks = Hooks()
     called: list[Moment] = []

@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import asyncpg
 import pytest
 from click.testing import CliRunner
 from support import peculiar
@@ -23,9 +24,18 @@ from support.processes import Result, environment
 
 from tenancy import Tenancy, migrate, portability, provision
 from tenancy.commands.tree import cli
-from tenancy.errors import ArchiveError, MigrationError, UnknownTenantError
+from tenancy.errors import (
+    ArchiveError,
+    DomainTakenError,
+    MigrationError,
+    MigrationRefusedError,
+    NotPortableError,
+    SlugTakenError,
+    UnknownTenantError,
+)
 from tenancy.exits import Exit
 from tenancy.settings import Settings
+from tenancy.tenant import State
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -138,6 +148,57 @@ async def test_a_damaged_export_makes_nothing(
         await portability.import_(settings, tmp_path / "acme", slug="other")
     async with provision.administrator(settings) as admin:
         assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        ("before", "DROP SCHEMA {other} CASCADE"),
+        ("before", "COMMIT"),
+        ("before", "CREATE VIEW stolen AS SELECT * FROM {other}.notes"),
+        (
+            "before",
+            "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'DELETE FROM tenancy.tenants'",
+        ),
+        ("before", "CREATE TABLE {other}.planted ()"),
+        ("after", "ALTER TABLE {other}.notes ADD COLUMN planted int"),
+        ("after", "ALTER TABLE notes SET SCHEMA {other}"),
+        ("after", "UPDATE tenancy.tenants SET state = 'suspended'"),
+        ("after", "DO $$ BEGIN UPDATE tenancy.tenants SET state = 'suspended'; END $$"),
+        ("after", "SELECT 1"),
+        ("rights", "GRANT USAGE ON SCHEMA {other} TO PUBLIC"),
+        ("rights", "GRANT SELECT ON TABLE notes, {other}.notes TO PUBLIC"),
+        ("rights", 'GRANT SELECT ON TABLE "notes", {other}."notes" TO PUBLIC'),
+        ("rights", "GRANT {other} TO PUBLIC"),
+        ("rights", "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC"),
+        ("rights", "ALTER TABLE {other}.notes OWNER TO CURRENT_USER"),
+    ],
+)
+async def test_an_export_that_was_edited_with_its_sums_touches_nobody(
+    database: Database, tmp_path: Path, name: str, statement: str
+) -> None:
+    settings = database.settings()
+    await portability.export(settings, "acme", tmp_path / "acme")
+    async with provision.administrator(settings) as admin:
+        before = await admin.list()
+        shape = await _fingerprint(database, before[1].tenant.schema)
+        other = before[1].tenant.schema
+        _edit(tmp_path / "acme", f"structure/{name}.sql", f"{statement.format(other=other)};\n")
+        with pytest.raises(ArchiveError, match="no export writes"):
+            await portability.import_(settings, tmp_path / "acme", slug="copy")
+        assert await admin.list() == before
+        assert await _fingerprint(database, other) == shape
+
+
+def _edit(export: Path, name: str, more: str) -> None:
+    """Add to a file of *export*, and to all that vouches for it."""
+    (export / name).write_text((export / name).read_text() + more)
+    manifest = json.loads((export / "manifest.json").read_text())
+    for file in (*manifest["structure"], manifest["rights"]):
+        file["sha256"] = hashlib.sha256((export / file["name"]).read_bytes()).hexdigest()
+    (export / "manifest.json").write_text(json.dumps(manifest))
+    digest = hashlib.sha256((export / "manifest.json").read_bytes()).hexdigest()
+    (export / "SHA256SUMS").write_text(f"{digest}  manifest.json\n")
 
 
 async def test_what_is_no_export_is_said_to_be_none(database: Database, tmp_path: Path) -> None:
@@ -288,5 +349,201 @@ async def test_a_file_that_fails_to_anonymise_leaves_no_copy(
     (tmp_path / "file.sql").write_text(sql)
     with pytest.raises(MigrationError, match=words):
         await portability.clone(settings, "acme", "other", anonymise=tmp_path / "file.sql")
+    async with provision.administrator(settings) as admin:
+        assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]
+
+
+async def _purged(settings: Settings, slug: str) -> None:
+    async with provision.administrator(settings) as admin:
+        await admin.delete(slug)
+        await admin.purge(slug, early=True)
+
+
+async def test_under_its_slug_it_is_the_same_tenant_again(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = database.settings()
+    async with provision.administrator(settings) as admin:
+        await admin.create("first", ["b.first.example", "a.first.example"])
+        await admin.rename("first", "initech")
+        await admin.limit("initech", {"max_connections": 3})
+        before = await admin.make_read_only("initech")
+    await portability.export(settings, "initech", tmp_path / "initech")
+    with pytest.raises(SlugTakenError):
+        await portability.import_(settings, tmp_path / "initech")
+    await _purged(settings, "initech")
+    after = (await portability.import_(settings, tmp_path / "initech")).profile
+    assert (after.tenant.id, after.tenant.state) == (before.tenant.id, before.tenant.state)
+    assert after.tenant.limits == before.tenant.limits
+    assert (after.domains, after.created_at) == (before.domains, before.created_at)
+    async with superuser(database.superuser_url) as conn:
+        former = await conn.fetchval(
+            "SELECT former_slugs FROM tenancy.tenants WHERE slug = 'initech'"
+        )
+        history = await conn.fetch(
+            "SELECT action, outcome FROM tenancy.audit WHERE slug = 'initech' "
+            "AND action IN ('export', 'import') ORDER BY id"
+        )
+    assert former == ["first"]
+    assert [tuple(row) for row in history] == [
+        ("export", "begun"),
+        ("export", "done"),
+        ("import", "refused"),
+        ("import", "done"),
+    ]
+
+
+async def test_under_a_new_slug_it_takes_no_name_of_the_old_one(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = database.settings()
+    async with provision.administrator(settings) as admin:
+        await admin.create("initech", ["initech.example"])
+    await portability.export(settings, "initech", tmp_path / "initech")
+    made = await portability.import_(settings, tmp_path / "initech", slug="copy")
+    assert made.profile.domains == ()
+    with pytest.raises(DomainTakenError):
+        await portability.import_(
+            settings, tmp_path / "initech", slug="other", domains=["initech.example"]
+        )
+    async with provision.administrator(settings) as admin:
+        await admin.rename("initech", "renamed", redirect=False)
+    with pytest.raises(SlugTakenError, match="a slug of its own"):
+        await portability.import_(settings, tmp_path / "initech")
+
+
+async def test_a_deleted_tenant_is_exported_and_comes_back_as_it_was(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = database.settings()
+    async with provision.administrator(settings) as admin:
+        await admin.delete("acme")
+    await portability.export(settings, "acme", tmp_path / "acme")
+    async with provision.administrator(settings) as admin:
+        await admin.purge("acme", early=True)
+    made = await portability.import_(settings, tmp_path / "acme")
+    assert made.profile.tenant.state is State.ACTIVE
+
+
+async def test_an_older_tenant_is_brought_up_and_a_newer_one_refused(
+    empty_database: Database, peculiar_sql: Path, tmp_path: Path
+) -> None:
+    settings = empty_database.settings(sql_dir=peculiar_sql)
+    newest = peculiar_sql / "tenant" / "0002_more.sql"
+    text = newest.read_text()
+    newest.unlink()
+    (await migrate.migrate(settings)).raise_for_failures()
+    async with provision.administrator(settings) as admin:
+        await admin.create("acme")
+    await portability.export(settings, "acme", tmp_path / "old")
+    newest.write_text(text)
+    made = await portability.import_(settings, tmp_path / "old", slug="other")
+    assert (made.pending, made.profile.tenant.version) == (1, "0001")
+    (await migrate.migrate(settings)).raise_for_failures()
+    assert (await migrate.verify(settings)).exit_code == 0
+    await portability.export(settings, "other", tmp_path / "new")
+    newest.unlink()
+    with pytest.raises(MigrationRefusedError, match="newer"):
+        await portability.import_(settings, tmp_path / "new", slug="third")
+    first = peculiar_sql / "tenant" / "0001_first.sql"
+    first.write_text(first.read_text() + "SELECT 1;")
+    with pytest.raises(MigrationRefusedError, match="0001_first"):
+        await portability.import_(settings, tmp_path / "old", slug="third")
+
+
+async def test_a_tenant_in_the_middle_of_a_file_is_not_exported(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = database.settings()
+    async with superuser(database.superuser_url) as conn:
+        await conn.execute(
+            "INSERT INTO tenancy.backfills (schema_oid, version, name, schema_name, columns) "
+            "SELECT n.oid, '0002', 'b', t.schema_name, '{}' FROM tenancy.tenants t "
+            "JOIN pg_namespace n ON n.nspname = t.schema_name WHERE slug = 'acme'"
+        )
+    with pytest.raises(MigrationRefusedError, match="in the middle of the file 0002"):
+        await portability.export(settings, "acme", tmp_path / "acme")
+    assert not list(tmp_path.iterdir())
+
+
+async def test_an_export_is_of_one_moment(database: Database, tmp_path: Path) -> None:
+    """Whoever writes two tables in one transaction is in both, or in none."""
+    settings = database.settings()
+    schema = (await _write_and_find(settings)).tenant.schema
+    async with (
+        superuser(database.superuser_url) as conn,
+        superuser(database.superuser_url) as blocker,
+    ):
+        await conn.execute(f"CREATE TABLE {schema}.zebra (LIKE {schema}.notes INCLUDING DEFAULTS)")
+        await conn.execute(f"ALTER TABLE {schema}.zebra OWNER TO {await _owner(conn, schema)}")
+        async with blocker.transaction():
+            await blocker.execute(f"LOCK TABLE {schema}.zebra IN ACCESS EXCLUSIVE MODE")
+            task = asyncio.create_task(portability.export(settings, "acme", tmp_path / "acme"))
+            async with asyncio.timeout(30):
+                while not await conn.fetchval(  # noqa: ASYNC110 - the server sets no event
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::regclass",
+                    f"{schema}.zebra",
+                ):
+                    await asyncio.sleep(0.01)
+            await blocker.execute(f"INSERT INTO {schema}.zebra (id, body) VALUES (1, 'late')")
+            await blocker.execute(f"INSERT INTO {schema}.notes (body) VALUES ('late')")
+        done = await task
+    assert done.rows == 3
+
+
+async def _write_and_find(settings: Settings) -> provision.Profile:
+    await _write_notes(settings, "acme", 3)
+    async with provision.administrator(settings) as admin:
+        return await admin.show("acme")
+
+
+async def _owner(conn: asyncpg.Connection, schema: str) -> str:
+    return str(
+        await conn.fetchval("SELECT nspowner::regrole FROM pg_namespace WHERE nspname = $1", schema)
+    )
+
+
+async def test_what_a_hook_refuses_is_not_exported(database: Database, tmp_path: Path) -> None:
+    hooks = provision.Hooks()
+
+    @hooks.before(provision.Step.EXPORT)
+    async def refuse(event: provision.Event) -> None:
+        raise ArchiveError(f"{event.slug} is not to be taken along")
+
+    with pytest.raises(ArchiveError, match="not to be taken along"):
+        await portability.export(database.settings(), "acme", tmp_path / "acme", hooks=hooks)
+    assert not list(tmp_path.iterdir())
+
+
+def _forge(folder: Path, name: str, old: str, new: str) -> None:
+    """Edit a file of an export, and all that tells of it."""
+    text = (folder / name).read_text()
+    assert old in text
+    before = hashlib.sha256(text.encode()).hexdigest()
+    (folder / name).write_text(text.replace(old, new, 1))
+    after = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    tellers = ["manifest.json", "SHA256SUMS"]
+    told = tellers[tellers.index(name) + 1 :] if name in tellers else tellers
+    for teller in told:
+        _forge(folder, teller, before, after)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("structure/before.sql", "text NOT NULL", "text"), r"not what was there.*notes\.body"),
+        (("rows/0001.copy", "\n", ""), "does not fit|3 rows were to come, and 2 came"),
+        (("manifest.json", '"rows": 3', '"rows": 4'), "4 rows were to come, and 3 came"),
+    ],
+)
+async def test_what_comes_out_different_makes_nothing(
+    database: Database, tmp_path: Path, change: tuple[str, str, str], words: str
+) -> None:
+    settings = database.settings()
+    await _write_notes(settings, "acme", 3)
+    await portability.export(settings, "acme", tmp_path / "acme")
+    _forge(tmp_path / "acme", *change)
+    with pytest.raises(NotPortableError, match=words):
+        await portability.import_(settings, tmp_path / "acme", slug="other")
     async with provision.administrator(settings) as admin:
         assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]

@@ -8,7 +8,7 @@ import click
 
 from tenancy.commands.tree import cli
 
-_NO_PART = re.compile(r"\s(\||>|2>|&&)\s.*")
+_NO_PART = re.compile(r"\s(?:(\||>|2>|&&)\s.*|&$)")
 
 
 def walk(

@@ -75,7 +75,8 @@ async def _workers(server: Served) -> AsyncIterator[list[Worker]]:
 async def served(database: Database, **more: object) -> AsyncIterator[list[Worker]]:
     """Serve by two workers that believe their memory for an hour; one connection to each."""
     env = environment(database.settings(**NEVER, **more), PYTHONPATH=SUPPORT)
-    arguments = ("support.registry_app:create()", "--workers", str(WORKERS))
+    config = ("--config", "python:support.patient")
+    arguments = (*config, "support.registry_app:create()", "--workers", str(WORKERS))
     async with hypercorn(*arguments, env=env) as server, _workers(server) as workers:
         yield workers
 

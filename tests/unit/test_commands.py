@@ -16,9 +16,12 @@ from tenancy.exits import Exit
 TREE = {" ".join(path): command for path, command in walk()}
 LEAVES = {path: command for path, command in TREE.items() if not isinstance(command, click.Group)}
 
-# What these print is a text to paste or to keep, or a server's log.
+# What these print is a text to paste or to keep, a session, or a server's log.
 WITHOUT_JSON = {"serve", "admin", "shell", "walls", "settings", "completion"}
-ASKING = {"tenants delete", "tenants purge", "migrate down", "migrate unlock"}
+
+# What these do is no change of a tenant that the audit would be told a reason of.
+WITHOUT_REASON = {"history", "list", "show", "grant", "ready"}
+ASKING = {"reports drop", "tenants delete", "tenants purge", "migrate down", "migrate unlock"}
 
 
 @pytest.mark.parametrize("path", TREE)
@@ -38,6 +41,8 @@ def test_its_help_has_an_example_of_itself_that_click_takes(path: str) -> None:
     assert lines, f"{path} has no example"
     for line in lines:
         assert parse(line) is LEAVES[path], f"{line} is not of {path}"
+    shown = CliRunner().invoke(cli, [*path.split(), "--help"]).output
+    assert examples(shown) == lines, "a terminal breaks it"
 
 
 @pytest.mark.parametrize("path", TREE)
@@ -58,6 +63,12 @@ def test_it_prints_json_where_asked(path: str) -> None:
 def test_one_that_destroys_asks_unless_told(path: str) -> None:
     options = {name for parameter in LEAVES[path].params for name in parameter.opts}
     assert "--yes" in options
+
+
+@pytest.mark.parametrize("path", [path for path in LEAVES if path.startswith("tenants ")])
+def test_one_that_changes_a_tenant_takes_a_reason(path: str) -> None:
+    options = {name for parameter in LEAVES[path].params for name in parameter.opts}
+    assert ("--reason" in options) is (path.rsplit(maxsplit=1)[-1] not in WITHOUT_REASON)
 
 
 @pytest.mark.parametrize("path", LEAVES)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from tenancy.identifiers import CATALOG_SCHEMA
-from tenancy.migrate.files.model import Stage
+from tenancy.migrate.files.model import Migration, Stage
 from tenancy.migrate.fleet.context import Context
 from tenancy.migrate.fleet.rollout import Rollout
 from tenancy.migrate.fleet.standing import is_workable, unworkable
@@ -22,7 +22,7 @@ from tenancy.migrate.plan.chain import Verdict
 from tenancy.migrate.plan.steps import Step, Survey
 from tenancy.migrate.plan.survey import refuse_changed
 from tenancy.migrate.report.outcomes import Ending, Outcome, Report, Result
-from tenancy.migrate.upgrade import modules
+from tenancy.migrate.upgrade import aside, modules
 from tenancy.migrate.upgrade.catalog import make_catalog, make_shared
 from tenancy.migrate.upgrade.session import Session
 
@@ -59,7 +59,8 @@ class Leader:
         try:
             await self._stage(Stage.SHARED)
             if not context.tally.faulty and not context.brake.on:
-                await rollout.go()
+                async with aside.reports(context.control.read, self._files):
+                    await rollout.go()
             done = await report(context, started)
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
@@ -102,6 +103,11 @@ class Leader:
                 context.tally.note(unworkable(step))
         workable = deque(filter(is_workable, steps))
         await context.crew.each(workable, 1, context.options.grace_seconds, work)
+
+    async def _files(self) -> Iterable[Migration]:
+        """Return the files that are pending for tenants."""
+        steps = await self.context.behind(Stage.TENANT)
+        return {one for files in {step.position.pending for step in steps} for one in files}
 
     async def _begin(self) -> UUID:
         context = self.context

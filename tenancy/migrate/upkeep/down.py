@@ -1,6 +1,6 @@
 """Tenants taken back to an earlier version."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from tenancy.migrate.ledger.records import Failure, SchemaRef
 from tenancy.migrate.plan import back
 from tenancy.migrate.report.events import Event
 from tenancy.migrate.report.outcomes import Ending
-from tenancy.migrate.upgrade import lock
+from tenancy.migrate.upgrade import aside, lock
 from tenancy.migrate.upgrade.downward import Downgrade, wanted
 from tenancy.migrate.upgrade.lock import LockHeldError
 from tenancy.migrate.upgrade.script import MigrationFailedError, NeedsDecisionError
@@ -93,14 +93,19 @@ async def down(
         options = {"to": to, "tenants": list(tenants)}
         run_id = await control.query(lambda conn: runs.start_run(conn, "down", options))
         results = []
-        for one in found:
-            going = Downgrade(
-                *(session, one.schema, migrations, run_id),
-                shared=settings.shared_schema,
-                to=back.target(migrations, to),
-                watch=watch,
-            )
-            results.append(await _reversed(one, going))
+
+        async def files() -> Iterable[Migration]:
+            return [migration for one in found for migration in one.migrations]
+
+        async with aside.reports(control.query, files):
+            for one in found:
+                going = Downgrade(
+                    *(session, one.schema, migrations, run_id),
+                    shared=settings.shared_schema,
+                    to=back.target(migrations, to),
+                    watch=watch,
+                )
+                results.append(await _reversed(one, going))
         failed = any(result.failure for result in results)
         ending = Ending.FAILED if failed else Ending.CURRENT
         await control.query(lambda conn: runs.finish_run(conn, run_id, ending))
