@@ -81,9 +81,7 @@ async def main(tables: int, indexes: int, rounds: int) -> None:
             await admin.create("warm")
             for n in range(rounds):
                 await rounded(admin, conn, snapshot, found, n)
-        print(
-            f"{tables} tables of {indexes} + 1 indexes; ms, medians of {rounds} rounds, interleaved, and the p95"
-        )
+        print(f"{tables} tables of {indexes + 1} indexes; ms, medians of {rounds} rounds, and p95")
         for name, times in found.items():
             p95 = sorted(times)[int(0.95 * (len(times) - 1))]
             print(f"  {name:32} {statistics.median(times):8.1f} {p95:8.1f}")
