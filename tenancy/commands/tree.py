@@ -5,6 +5,7 @@ import logging
 
 import click
 
+from tenancy.commands.examples import unwrapped
 from tenancy.exits import exit_codes
 
 # Each command, and the module that it is in, which is imported when the command is asked for: a
@@ -39,8 +40,7 @@ class Tree(click.Group):
         if name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        return unwrapped(getattr(importlib.import_module(module), attribute))
 
     def invoke(self, ctx: click.Context) -> object:
         """Run what the command line says."""

@@ -4,6 +4,8 @@ import importlib
 
 import click
 
+from tenancy.commands.examples import unwrapped
+
 # Each command and the module that it is in, which is imported when the command is asked for: a run
 # that finds nothing pending takes as long as it takes to start.
 COMMANDS = {
@@ -41,8 +43,7 @@ class _UpByDefault(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"tenancy.migrate.commands.{COMMANDS[name]}")
-        command: click.Command = getattr(module, name)
-        return command
+        return unwrapped(getattr(module, name))
 
 
 @click.group("migrate", cls=_UpByDefault, context_settings={"help_option_names": ["-h", "--help"]})

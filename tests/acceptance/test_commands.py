@@ -96,6 +96,70 @@ async def test_a_tenant_that_a_command_makes_is_served_at_once(
     assert (entry["outcome"], entry["code"]) == ("refused", "step_refused")
 
 
+@pytest.mark.timeout(300)
+async def test_a_whole_life_is_led_by_commands_while_requests_are_served(
+    database: Database, tmp_path: Path
+) -> None:
+    env = environment(database.settings(), TENANCY_REDIRECT_FORMER_SLUGS="true")
+
+    async def tell(*words: str) -> Any:
+        done = await program("tenancy", "tenants", *words, "--json", env=env)
+        return objects(done)[0]
+
+    async with hypercorn("tenancy.demo:create_app()", env=env) as server:
+        await tell("create", "initech")
+        await until(server, "/notes", "initech.example.com", 200)
+        assert (await server.post("/notes", {"body": "kept"}, "initech.example.com"))[0] == 201
+
+        await tell("rename", "initech", "initrode")
+        await until(server, "/notes", "initech.example.com", 308)
+        await tell("domains", "add", "initrode", "notes.initrode.example", "--verified")
+        await until(server, "/notes", "notes.initrode.example", 200)
+
+        await tell("read-only", "initrode", "--reason", "an audit")
+        host = "initrode.example.com"
+        refused = {"body": "refused, once it is known to be read-only"}
+        async with asyncio.timeout(30):
+            while (await server.post("/notes", refused, host))[0] != 403:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (await server.get("/notes", host))[0] == 200
+        await tell("suspend", "initrode")
+        await until(server, "/notes", host, 403)
+        await tell("resume", "initrode")
+        await until(server, "/notes", host, 200)
+
+        await tell("clone", "initrode", "initrode-test")
+        await until(server, "/notes", "initrode-test.example.com", 200)
+
+        await _delete_with_questions(server, host, env)
+        await until(server, "/notes", host, 404)
+        await tell("restore", "initrode")
+        await until(server, "/notes", host, 200)
+        status, notes = await server.get("/notes", host)
+        assert (status, notes["notes"][0]["body"]) == (200, "kept")
+
+        archive = tmp_path / "initrode.tar.gz"
+        await tell("delete", "initrode", "--yes", "--export", str(archive))
+        early = await program("tenancy", "tenants", "purge", "initrode", "--yes", env=env)
+        assert early.code == Exit.REFUSED
+        await tell("purge", "initrode", "--yes", "--early")
+        await until(server, "/notes", "notes.initrode.example", 421)
+        assert (await server.get("/notes", "initrode-test.example.com"))[0] == 200
+        await tell("import", str(archive), "--slug", "initech")
+        await until(server, "/notes", "initech.example.com", 200)
+
+    told = await program("tenancy", "tenants", "history", "initrode", "--json", env=env)
+    steps = [(one["action"], one["outcome"]) for one in reversed(objects(told))]
+    done = [step for step, outcome in steps if outcome == "done"]
+    assert done[:9] == [
+        "create", "rename", "add_domain", "read_only", "suspend", "resume", "clone", "delete",
+        "restore",
+    ]  # fmt: skip
+    assert sorted(done[9:-1]) == ["delete", "export"]
+    assert done[-1] == "purge"
+    assert ("purge", "refused") in steps
+
+
 async def test_a_list_is_read_by_state_by_word_and_page_by_page(database: Database) -> None:
     (whole,) = [objects(await tenancy(database, "tenants", "list", "--json"))]
     assert [one["slug"] for one in whole] == ["acme", "globex"]
@@ -105,9 +169,7 @@ async def test_a_list_is_read_by_state_by_word_and_page_by_page(database: Databa
     after = await tenancy(database, "tenants", "list", "--after", "acme", "--json")
     assert objects(after) == whole[1:]
     for words, slugs in (
-        (("--search", "glo"), ["globex"]),
-        (("--search", whole[0]["id"]), ["acme"]),
-        (("--state", "active"), ["acme", "globex"]),
+        (("--search", "glo", "--state", "active"), ["globex"]),
         (("--state", "suspended"), []),
     ):
         found = objects(await tenancy(database, "tenants", "list", *words, "--json"))
@@ -219,3 +281,29 @@ async def test_a_completion_starts_no_server_and_complains_of_none(tmp_path: Pat
 
 def _path(folder: Path) -> str:
     return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+
+
+async def _typed(*words: str, said: str, env: Mapping[str, str]) -> Result:
+    """Run a command of `tenants`, and answer its question."""
+    process = await asyncio.create_subprocess_exec(
+        *(str(BIN / "tenancy"), "tenants", *words),
+        env=env,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(f"{said}\n".encode()), 60)
+    assert process.returncode is not None
+    return Result(process.returncode, out.decode(), err.decode())
+
+
+async def _delete_with_questions(server: Served, host: str, env: Mapping[str, str]) -> None:
+    silent = await program("tenancy", "tenants", "delete", "initrode", env=env)
+    assert (silent.code, silent.out) == (Exit.USAGE, "")
+    assert "nothing was changed: add --yes" in silent.err
+    typed = await _typed("delete", "initrode", said="initech", env=env)
+    assert typed.code == Exit.USAGE
+    assert "that is not initrode" in typed.err
+    assert (await server.get("/notes", host))[0] == 200
+    typed = await _typed("delete", "initrode", "--json", said="initrode", env=env)
+    assert objects(typed)[0]["state"] == "deleting"

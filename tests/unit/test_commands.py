@@ -41,6 +41,8 @@ def test_its_help_has_an_example_of_itself_that_click_takes(path: str) -> None:
     assert lines, f"{path} has no example"
     for line in lines:
         assert parse(line) is LEAVES[path], f"{line} is not of {path}"
+    shown = CliRunner().invoke(cli, [*path.split(), "--help"]).output
+    assert examples(shown) == lines, "a terminal breaks it"
 
 
 @pytest.mark.parametrize("path", TREE)

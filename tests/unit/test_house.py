@@ -74,6 +74,7 @@ FLOORS = {
     "registry.registry": 9,
     "startup": 9,
     "web.shutdown": 9,
+    "commands.examples": 9,
     "commands.slugs": 9,
     "jobs": 10,
     "migrate.commands": 10,
