@@ -15,21 +15,48 @@ ALTER TABLE tenancy.tenants
 CREATE INDEX tenants_former_slugs ON tenancy.tenants USING gin (former_slugs)
     WHERE former_slugs <> '{}';
 
--- Whoever changes the registry: a slug that is somebody's is nobody's former one. Before the slug is
--- taken, so that all who want it wait for the same row, and none for each other.
+-- Whoever changes the registry: a slug that is somebody's is nobody's former one. Who leaves a slug,
+-- and who takes it, wait for each other here, where neither holds a row yet that the other wants;
+-- those who make tenants do not wait for each other. A few locks serve all slugs: one statement may
+-- make many tenants.
 CREATE FUNCTION tenancy.take_slug() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM pg_advisory_xact_lock_shared(7306119, hashtext(NEW.slug) & 63);
+    ELSIF NEW.slug = OLD.slug THEN
+        RETURN NEW;
+    ELSE
+        PERFORM tenancy.hold_slugs(OLD.slug, NEW.slug);
+    END IF;
     NEW.former_slugs := array_remove(NEW.former_slugs, NEW.slug);
-    UPDATE tenancy.tenants SET former_slugs = array_remove(former_slugs, NEW.slug)
-    WHERE former_slugs <> '{}' AND former_slugs @> ARRAY[NEW.slug] AND id <> NEW.id;
+    -- Looked for first: an UPDATE of nothing calls triggers, too.
+    IF EXISTS (SELECT FROM tenancy.tenants
+               WHERE former_slugs <> '{}' AND former_slugs @> ARRAY[NEW.slug] AND id <> NEW.id) THEN
+        UPDATE tenancy.tenants SET former_slugs = array_remove(former_slugs, NEW.slug)
+        WHERE former_slugs <> '{}' AND former_slugs @> ARRAY[NEW.slug] AND id <> NEW.id;
+    END IF;
     RETURN NEW;
 END
 $$;
 
+-- Two that trade their slugs would wait for each other: one rename at a time.
+CREATE FUNCTION tenancy.hold_slugs(old text, new text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7306119);
+    PERFORM pg_advisory_xact_lock(7306119, hashtext(old) & 63);
+    PERFORM pg_advisory_xact_lock(7306119, hashtext(new) & 63);
+END
+$$;
+
+REVOKE ALL ON FUNCTION tenancy.hold_slugs(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION tenancy.take_slug() FROM PUBLIC;
 
 CREATE TRIGGER take_slug BEFORE INSERT OR UPDATE OF slug ON tenancy.tenants
+    FOR EACH ROW EXECUTE FUNCTION tenancy.take_slug();
+-- And once more when it is taken: who had it may have been renamed while this one waited for it.
+CREATE TRIGGER took_slug AFTER INSERT OR UPDATE OF slug ON tenancy.tenants
     FOR EACH ROW EXECUTE FUNCTION tenancy.take_slug();
 
 ALTER TABLE tenancy.domains

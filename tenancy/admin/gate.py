@@ -93,6 +93,7 @@ class Gate:
         serving = tenant.request()
         if serving is not None:  # by the front of another application
             serving.commit_sent = True  # where it is cancelled, nobody knows what was saved
+        _refuse_early(self._of_addresses.take(_subscriber(), time.monotonic()))
         view = current_app.view_functions.get(request.endpoint or "")
         asked = marks.of(view)
         if asked is not None and asked.scope is None:
@@ -115,13 +116,11 @@ class Gate:
         await self._office.close()
 
     async def _recognized(self) -> Caller:
-        address = rates.source(request.scope.get("client"))
-        _refuse_early(self._of_addresses.take(address, time.monotonic()))
         try:
             caller = await self._authentication(request.scope, _address())  # type: ignore[arg-type]
         except (MissingTokenError, InvalidTokenError, ExpiredTokenError) as error:
             _log.warning("refused %s: %s", _address(), error)
-            self._of_addresses.charge(address, time.monotonic(), WRONG_TOKEN_COST)
+            self._of_addresses.charge(_subscriber(), time.monotonic(), WRONG_TOKEN_COST)
             raise
         _refuse_early(self._of_tokens.take(caller.name, time.monotonic()))
         return caller
@@ -168,6 +167,10 @@ def _refuse_early(seconds: float) -> None:
         error = TooManyRequestsError(f"a request comes {seconds:.3f} seconds too early")
         error.headers = (("retry-after", str(math.ceil(seconds))),)
         raise error
+
+
+def _subscriber() -> str:
+    return rates.source(request.scope.get("client"))
 
 
 def _address() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tenancy import identifiers, migrate
 from tenancy.migrate.ledger.records import SchemaRef
-from tenancy.portability import archive, pouring, settling
+from tenancy.portability import archive, lawful, pouring, settling
 from tenancy.portability.image import Image
 from tenancy.portability.settling import Wish
 from tenancy.provision import Actor, Administrator, Hooks, Profile, Step, administrator
@@ -54,7 +54,7 @@ async def import_(  # noqa: PLR0913 - what, and on whose behalf, by name
         hooks: of the deployment.
 
     Raises:
-        ArchiveError: *source* is no export, or is damaged.
+        ArchiveError: *source* is no export, is damaged, or holds what no export writes.
         InvalidSlugError, InvalidDomainError: the name cannot be used here.
         SlugTakenError, DomainTakenError: another tenant has it, or this one is here already.
         MigrationRefusedError: the files here do not go on from those that were applied to it, or
@@ -66,6 +66,7 @@ async def import_(  # noqa: PLR0913 - what, and on whose behalf, by name
         archive.opened(source) as image,
         administrator(settings, actor=actor, hooks=hooks) as admin,
     ):
+        await lawful.refuse_strange(admin.connection, image)
         tenant = image.portrait.tenant
         same = slug is None or slug == tenant.slug
         kept = domains is None and same

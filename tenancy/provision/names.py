@@ -8,9 +8,8 @@ from tenancy.provision.hooks import Step
 from tenancy.provision.looking import Looking
 from tenancy.provision.profiles import Profile
 
-# One rename at a time: it changes the tenant that had the slug before, too, and two of them that
-# trade slugs would wait for each other. Any number of ours.
-_ONE_AT_A_TIME = "SELECT pg_catalog.pg_advisory_xact_lock(7306119)"
+# Before the row: whoever makes a tenant with the new slug may want it.
+_HOLD = "SELECT tenancy.hold_slugs($1, $2)"
 
 # The trigger `take_slug` takes the new slug out of everybody's former ones, this tenant's too.
 _RENAME = """
@@ -42,7 +41,7 @@ class Names(Looking):
         """
         to = identifiers.slug(to)
         async with self.step(Step.RENAME, slug, detail={"to": to, "redirect": redirect}) as event:
-            await self._conn.execute(_ONE_AT_A_TIME)
+            await self._conn.execute(_HOLD, slug, to)
             event.profile = await self.held(slug)
             if slug == to:
                 event.unchanged = True

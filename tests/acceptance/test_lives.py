@@ -3,13 +3,16 @@
 Some steps are taken twice at the same moment, some are cut off in the middle; two workers of
 hypercorn serve all tenants meanwhile. At the end registry, schemas, roles, ledger, audit and notes
 are what operators and visitors were told, and every request to a tenant about which nobody was
-taking a step was answered right. In the middle of it a file is applied to all of them. Short form:
-300 steps. Long form (--long): 1,000.
+taking a step was answered right. A report reads all of them, and in the middle of it a file is
+applied to them. Short form: 300 steps. Long form (--long): 1,000.
 """
 
 import asyncio
+import secrets
 import shutil
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from support.databases import SQL, Database, superuser
 from support.operators import Operators
 from support.processes import environment, hypercorn
 
-from tenancy import Settings, doctor, migrate
+from tenancy import Settings, doctor, migrate, provision
 from tenancy.doctor import Level
 
 pytestmark = pytest.mark.timeout(1800)
@@ -30,6 +33,7 @@ pytestmark = pytest.mark.timeout(1800)
 TENANTS, OPERATORS, VISITORS = 40, 8, 4
 FILE = "ALTER TABLE notes ADD COLUMN pinned boolean NOT NULL DEFAULT false;"
 SUPPORT = str(Path(__file__).parents[1])
+NOTHING = {"lost": 0, "doubled": 0, "unaccounted": 0}
 LEDGER = ("migrations", "checkpoints", "steps", "backfills", "failures", "reversals")
 
 
@@ -40,7 +44,9 @@ async def test_all_agree_after_a_thousand_steps(
     settings = database.settings(sql_dir=tmp_path / "sql")
     env = environment(settings, PYTHONPATH=SUPPORT)
     serving = ("--workers", str(careers.WORKERS), "support.lives_app:create()")
-    async with superuser(database.superuser_url) as conn:
+    async with superuser(database.superuser_url) as conn, _reader(conn) as reader:
+        async with provision.administrator(settings) as admin:
+            await admin.create_report("everything", "notes", reader=reader)
         roles = await _names(conn, "SELECT rolname FROM pg_roles")
         schemas = await _names(conn, _SCHEMAS)
         audit = await _audit(conn)
@@ -71,9 +77,14 @@ async def test_all_agree_after_a_thousand_steps(
         )
         assert {one.schema for one in world.slugs.values() if one.state != "deleting"} <= newest
         _compare_audit(world, await _audit(conn) - audit)
-        for life in (one for one in world.slugs.values() if not one.begun):
-            found = await _names(conn, f'SELECT body FROM "{life.schema}".notes')
-            assert life.books.audit(found) == {"lost": 0, "doubled": 0, "unaccounted": 0}
+        async with provision.administrator(settings) as admin:
+            await admin.refresh_reports()
+        for life in world.slugs.values():
+            reported = await _names(conn, _REPORTED, life.slug)
+            assert life.books.audit(reported) == NOTHING or life.state == "deleting"
+            if not life.begun:  # of one whose purge was cut off nothing need be left
+                found = await _names(conn, f'SELECT body FROM "{life.schema}".notes')
+                assert life.books.audit(found) == NOTHING
         faults = [one for one in await doctor.diagnose(settings) if one.level is Level.FAULT]
         assert not faults
         await operators.bury()
@@ -94,8 +105,20 @@ async def _migrated(world: World, settings: Settings, operators: Operators) -> N
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'"
 
 
-async def _names(conn: asyncpg.Connection, query: str) -> set[str]:
-    return {row[0] for row in await conn.fetch(query)}
+_REPORTED = "SELECT body FROM tenancy_reports.everything WHERE tenant = $1"
+
+
+@asynccontextmanager
+async def _reader(conn: asyncpg.Connection) -> AsyncIterator[str]:
+    """A role of the test's own."""
+    name = f"test_reader_{secrets.token_hex(4)}"
+    await conn.execute(f"CREATE ROLE {name}")
+    yield name
+    await conn.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+async def _names(conn: asyncpg.Connection, query: str, *args: str) -> set[str]:
+    return {row[0] for row in await conn.fetch(query, *args)}
 
 
 async def _registry(conn: asyncpg.Connection) -> dict[str, Any]:

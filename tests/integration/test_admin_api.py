@@ -1,6 +1,7 @@
 """The operator's HTTP API: who may use it, what it does, and that no update is lost."""
 
 import asyncio
+import json
 import re
 import shutil
 from dataclasses import fields
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from joserfc import jwk, jwt
 from quart import Quart
+from support import asgi
 from support.databases import SQL, Database
 from support.panels import HOST, Panel, panel, token
 
@@ -18,6 +20,7 @@ from tenancy import Settings, Tenancy, provision
 from tenancy import admin as admin_package
 from tenancy.admin import create_admin_app, marks, models
 from tenancy.errors import SettingsError
+from tenancy.provision import Event, Hooks, Step
 from tenancy.provision.audit import Wanted
 from tenancy.provision.tokens import Scope
 
@@ -407,6 +410,38 @@ async def test_a_database_that_is_away_is_answered_503(database: Database) -> No
         assert (answer.status, answer.code) == (503, "database_unavailable")
         assert (await stranger("GET", "/readyz")).status == 503
         assert (await stranger("GET", "/healthz")).status == 200
+
+
+async def test_a_change_cancelled_at_shutdown_is_not_said_to_be_unsaved(database: Database) -> None:
+    hooks, begun = Hooks(), asyncio.Event()
+
+    @hooks.after(Step.SUSPEND)
+    async def wait(_: Event) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    settings = database.settings()
+    app = create_admin_app(settings, hooks=hooks)
+    headers = [
+        (b"host", HOST.encode()),
+        (b"authorization", f"Bearer {await token(settings)}".encode()),
+        (b"content-type", b"application/json"),
+    ]
+    sent: list[Any] = []
+    async with app.test_app():
+        task = asyncio.create_task(
+            asgi.call(app, headers, "/v1/tenants/acme/suspend", "POST", sent, body=b"{}")
+        )
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert sent[0]["status"] == 503
+        assert json.loads(sent[1]["body"])["code"] == "commit_unknown"
+        async with provision.administrator(settings) as admin:
+            assert (await admin.show("acme")).tenant.state == "active"
+            (entry,) = await admin.entries(Wanted(action="suspend"))
+            assert entry.outcome == "failed"
 
 
 # As part of an application, and what is said of it

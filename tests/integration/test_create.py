@@ -1,7 +1,9 @@
 """The seeds that this kind of software fails on, when a tenant is made."""
 
 import asyncio
+import re
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -290,3 +292,16 @@ async def test_a_create_that_waits_for_another_of_its_slug_finds_it_taken(
         await waiting
     schemas = {n for kind, n in await everything(database) if kind == "schema"}
     assert {name for name in schemas if "initech" in name} == {made.tenant.schema}
+
+
+async def test_the_hook_of_the_guide_seeds_a_tenant(database: Database) -> None:
+    guide = (Path(provision.__file__).parent / "README.md").read_text()
+    example = re.search(r"<!-- seed -->\n```python\n(.*?)```", guide, re.DOTALL)
+    assert example is not None
+    names: dict[str, Any] = {}
+    exec(example[1], names)
+    async with provision.administrator(database.settings(), hooks=names["hooks"]) as admin:
+        await admin.create("initech")
+    async with Tenancy(settings=database.settings()) as tenancy:
+        async with tenancy.transaction("initech") as conn:
+            assert await conn.fetchval("SELECT body FROM notes") == "Welcome, initech"

@@ -4,9 +4,11 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.databases import Database
+from support.processes import environment
 from support.trees import examples, parse
 
 from tenancy import provision
@@ -65,3 +67,18 @@ async def test_the_hooks_of_the_guide_are_called(
         "slug": "initech",
         "actor": provision.Actor.of_process().name,
     }
+
+
+async def test_the_loops_of_the_guide_go_through_every_tenant(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = re.search(r"<!-- each -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
+    assert example is not None
+    for name, value in environment(database.settings()).items():
+        if name.startswith("TENANCY_"):
+            monkeypatch.setenv(name, value)
+    names: dict[str, Any] = {}
+    exec(example[1], names)
+    await names["main"]()
+    said = sorted(capsys.readouterr().out.splitlines())
+    assert said == ["acme 0", "acme DELETE 0", "globex 0", "globex DELETE 0"]

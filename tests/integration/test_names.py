@@ -6,8 +6,9 @@ import random
 from contextlib import suppress
 from typing import Any
 
+import asyncpg
 import pytest
-from support.changes import execute
+from support.changes import execute, until
 from support.databases import Database, superuser
 from support.notes import read, write
 from support.redirects import asked, fronts
@@ -259,21 +260,29 @@ async def test_one_of_many_gets_a_slug_that_all_want(database: Database) -> None
 async def test_tenants_that_trade_their_slugs_do_not_wait_for_each_other(
     database: Database, seed: int
 ) -> None:
-    """Each wants what the other had: no deadlock, and no former slug is two tenants'."""
+    """Each wants what another had, or is made with it: no deadlock, and no slug is two tenants'."""
     names = [f"n{number}" for number in range(5)]
-    ids = await _ids(database)
+    rng = random.Random(seed)
 
-    async def trade(tenant: object, rng: random.Random) -> None:
+    async def trade(tenant: object) -> None:
         async with (
             provision.administrator(database.settings()) as admin,
             superuser(database.superuser_url) as conn,
         ):
-            for _ in range(25):
+            for _ in range(20):
                 slug = await conn.fetchval("SELECT slug FROM tenancy.tenants WHERE id = $1", tenant)
                 with suppress(SlugTakenError, UnknownTenantError):  # somebody was faster
                     await admin.rename(slug, rng.choice(names))
 
-    await asyncio.gather(*(trade(each, random.Random(seed + n)) for n, each in enumerate(ids * 2)))
+    async def make() -> None:
+        async with superuser(database.superuser_url) as conn:
+            for _ in range(20):
+                with suppress(asyncpg.UniqueViolationError):
+                    await conn.execute(_MAKE, rng.choice(names), f"t_{rng.getrandbits(60)}")
+                await conn.execute("DELETE FROM tenancy.tenants WHERE state = 'provisioning'")
+
+    ids = await _ids(database)
+    await asyncio.gather(*map(trade, ids * 2), make(), make())
     async with superuser(database.superuser_url) as conn:
         doubles = await conn.fetch(
             "SELECT name, count(*) FROM (SELECT slug FROM tenancy.tenants UNION ALL "
@@ -286,9 +295,58 @@ async def test_tenants_that_trade_their_slugs_do_not_wait_for_each_other(
         )
 
 
+async def test_a_tenant_made_while_its_slug_is_left_takes_it_whole(database: Database) -> None:
+    """Its former owner has not committed yet, and so does not show that it was one."""
+    async with (
+        superuser(database.superuser_url) as leaving,
+        superuser(database.superuser_url) as taking,
+    ):
+        async with leaving.transaction():
+            await leaving.execute(
+                "UPDATE tenancy.tenants SET slug = 'new', former_slugs = '{acme}' "
+                "WHERE slug = 'acme'"
+            )
+            made = asyncio.create_task(taking.execute(_MAKE, "acme", "t_taker"))
+            await until(lambda: _waits(leaving))
+        await made
+        assert not await taking.fetchval(
+            "SELECT count(*) FROM tenancy.tenants WHERE 'acme' = ANY (former_slugs)"
+        )
+
+
+_MAKE = "INSERT INTO tenancy.tenants (slug, schema_name) VALUES ($1, $2)"
+
+
+async def _waits(conn: asyncpg.Connection) -> bool:
+    return bool(await conn.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
+
+
 async def _ids(database: Database) -> list[object]:
     async with superuser(database.superuser_url) as conn:
         return [row["id"] for row in await conn.fetch("SELECT id FROM tenancy.tenants")]
+
+
+async def test_who_waits_for_a_slug_takes_its_redirect_too(database: Database) -> None:
+    """The one who waits has looked for the redirect before the other's rename was committed."""
+    settings = database.settings()
+    async with provision.administrator(settings) as one, provision.administrator(settings) as two:
+        renaming = one.connection.transaction()
+        await renaming.start()
+        await one.rename("acme", "new")
+        creating = asyncio.create_task(two.create("acme"))
+        async with superuser(database.superuser_url) as conn:
+            while not await conn.fetchval(
+                "SELECT cardinality(pg_blocking_pids($1)) > 0", two.connection.get_server_pid()
+            ):
+                await asyncio.sleep(0.01)
+        await renaming.commit()
+        taker = await creating
+        assert (await one.show("new")).former_slugs == ()
+        # So what the taker is called next is where its own clients are led.
+        await one.rename("acme", "taker")
+        assert (await one.show("taker")).tenant.id == taker.tenant.id
+    async with fronts(database) as make:
+        assert await asked(make(HOST), "acme.example.com") == (308, "//taker.example.com/")
 
 
 async def test_a_slug_taken_by_hand_is_nobodys_former_one_either(database: Database) -> None:

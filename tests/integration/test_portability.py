@@ -29,6 +29,7 @@ from tenancy.errors import (
     DomainTakenError,
     MigrationError,
     MigrationRefusedError,
+    NotPortableError,
     SlugTakenError,
     UnknownTenantError,
 )
@@ -147,6 +148,57 @@ async def test_a_damaged_export_makes_nothing(
         await portability.import_(settings, tmp_path / "acme", slug="other")
     async with provision.administrator(settings) as admin:
         assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        ("before", "DROP SCHEMA {other} CASCADE"),
+        ("before", "COMMIT"),
+        ("before", "CREATE VIEW stolen AS SELECT * FROM {other}.notes"),
+        (
+            "before",
+            "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'DELETE FROM tenancy.tenants'",
+        ),
+        ("before", "CREATE TABLE {other}.planted ()"),
+        ("after", "ALTER TABLE {other}.notes ADD COLUMN planted int"),
+        ("after", "ALTER TABLE notes SET SCHEMA {other}"),
+        ("after", "UPDATE tenancy.tenants SET state = 'suspended'"),
+        ("after", "DO $$ BEGIN UPDATE tenancy.tenants SET state = 'suspended'; END $$"),
+        ("after", "SELECT 1"),
+        ("rights", "GRANT USAGE ON SCHEMA {other} TO PUBLIC"),
+        ("rights", "GRANT SELECT ON TABLE notes, {other}.notes TO PUBLIC"),
+        ("rights", 'GRANT SELECT ON TABLE "notes", {other}."notes" TO PUBLIC'),
+        ("rights", "GRANT {other} TO PUBLIC"),
+        ("rights", "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC"),
+        ("rights", "ALTER TABLE {other}.notes OWNER TO CURRENT_USER"),
+    ],
+)
+async def test_an_export_that_was_edited_with_its_sums_touches_nobody(
+    database: Database, tmp_path: Path, name: str, statement: str
+) -> None:
+    settings = database.settings()
+    await portability.export(settings, "acme", tmp_path / "acme")
+    async with provision.administrator(settings) as admin:
+        before = await admin.list()
+        shape = await _fingerprint(database, before[1].tenant.schema)
+        other = before[1].tenant.schema
+        _edit(tmp_path / "acme", f"structure/{name}.sql", f"{statement.format(other=other)};\n")
+        with pytest.raises(ArchiveError, match="no export writes"):
+            await portability.import_(settings, tmp_path / "acme", slug="copy")
+        assert await admin.list() == before
+        assert await _fingerprint(database, other) == shape
+
+
+def _edit(export: Path, name: str, more: str) -> None:
+    """Add to a file of *export*, and to all that vouches for it."""
+    (export / name).write_text((export / name).read_text() + more)
+    manifest = json.loads((export / "manifest.json").read_text())
+    for file in (*manifest["structure"], manifest["rights"]):
+        file["sha256"] = hashlib.sha256((export / file["name"]).read_bytes()).hexdigest()
+    (export / "manifest.json").write_text(json.dumps(manifest))
+    digest = hashlib.sha256((export / "manifest.json").read_bytes()).hexdigest()
+    (export / "SHA256SUMS").write_text(f"{digest}  manifest.json\n")
 
 
 async def test_what_is_no_export_is_said_to_be_none(database: Database, tmp_path: Path) -> None:
@@ -461,3 +513,37 @@ async def test_what_a_hook_refuses_is_not_exported(database: Database, tmp_path:
     with pytest.raises(ArchiveError, match="not to be taken along"):
         await portability.export(database.settings(), "acme", tmp_path / "acme", hooks=hooks)
     assert not list(tmp_path.iterdir())
+
+
+def _forge(folder: Path, name: str, old: str, new: str) -> None:
+    """Edit a file of an export, and all that tells of it."""
+    text = (folder / name).read_text()
+    assert old in text
+    before = hashlib.sha256(text.encode()).hexdigest()
+    (folder / name).write_text(text.replace(old, new, 1))
+    after = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    tellers = ["manifest.json", "SHA256SUMS"]
+    told = tellers[tellers.index(name) + 1 :] if name in tellers else tellers
+    for teller in told:
+        _forge(folder, teller, before, after)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("structure/before.sql", "text NOT NULL", "text"), r"not what was there.*notes\.body"),
+        (("rows/0001.copy", "\n", ""), "does not fit|3 rows were to come, and 2 came"),
+        (("manifest.json", '"rows": 3', '"rows": 4'), "4 rows were to come, and 3 came"),
+    ],
+)
+async def test_what_comes_out_different_makes_nothing(
+    database: Database, tmp_path: Path, change: tuple[str, str, str], words: str
+) -> None:
+    settings = database.settings()
+    await _write_notes(settings, "acme", 3)
+    await portability.export(settings, "acme", tmp_path / "acme")
+    _forge(tmp_path / "acme", *change)
+    with pytest.raises(NotPortableError, match=words):
+        await portability.import_(settings, tmp_path / "acme", slug="other")
+    async with provision.administrator(settings) as admin:
+        assert [one.tenant.slug for one in await admin.list()] == ["acme", "globex"]

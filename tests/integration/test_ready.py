@@ -12,6 +12,7 @@ from support.processes import environment, run
 
 from tenancy import Isolation, Tenancy, doctor, migrate, provision
 from tenancy.errors import DomainTakenError, SlugTakenError
+from tenancy.provision import Event, Hooks, Step
 from tenancy.provision.ready import Stock
 from tenancy.settings import Settings
 
@@ -70,6 +71,25 @@ async def test_no_schema_is_given_to_two_of_fifty_creates_at_once(database: Data
     async with superuser(database.superuser_url) as conn:
         for name in names:
             assert await conn.fetchval(f'SELECT count(*) FROM "{name}".notes') == 0
+
+
+async def test_who_has_claimed_one_keeps_nobody_waiting(database: Database) -> None:
+    settings = database.settings()
+    await refill(settings, 2)
+    hooks = Hooks()
+
+    @hooks.after(Step.CREATE)
+    async def another(_: Event) -> None:
+        async with asyncio.timeout(60):
+            await create(settings, "hooli")
+
+    async with provision.administrator(settings, hooks=hooks) as admin:
+        first = await admin.create("initech")
+        second = await admin.show("hooli")
+    assert {first.tenant.schema, second.tenant.schema} < {
+        name for kind, name in await everything(database) if kind == "role"
+    }
+    assert not await _ready(database)
 
 
 async def test_a_create_that_fails_gives_it_back(database: Database) -> None:

@@ -363,13 +363,13 @@ async def test_hooks_refuse_a_purge_before_it_drops_and_undo_its_end(database: D
 async def test_a_purge_that_is_cut_anywhere_goes_on(
     database: Database, seed: int, long: bool
 ) -> None:
-    """In its long form after each statement; else after one in four, by chance."""
+    """In its long form after each statement; else after one in six, by chance."""
     rng = random.Random(seed)
     before = await lives.traces(database)
     statements = 0
     cut = True
     while cut:
-        statements += 1 if long else rng.randint(1, 7)
+        statements += 1 if long else rng.randint(2, 10)
         async with provision.administrator(database.settings()) as admin:
             schema = (await admin.create("initech")).tenant.schema
             await lives.furnish(admin, schema)

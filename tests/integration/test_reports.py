@@ -1,17 +1,22 @@
 """Reports over all tenants: whose rows they show, who may read them, and when they are aside."""
 
 import asyncio
+import json
 import secrets
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+from click.testing import CliRunner
 from support.databases import PASSWORD, SQL, Database, at, superuser
+from support.processes import environment
 
 from tenancy import doctor, migrate, provision
+from tenancy.commands.tree import cli
 from tenancy.errors import (
     InvalidReportError,
     ReportExistsError,
@@ -19,6 +24,7 @@ from tenancy.errors import (
     ReportTooLargeError,
     UnknownReportError,
 )
+from tenancy.exits import Exit
 from tenancy.migrate.upgrade import aside, lock
 from tenancy.provision import maintenance
 from tenancy.reports import views
@@ -476,3 +482,32 @@ async def test_refreshes_at_once_do_each_others_work(reported: Reported) -> None
         await admin.create("initech")
     changed = await asyncio.gather(*(_refresh(reported) for _ in range(4)))
     assert sorted(changed) == [[], [], [], ["notes"]]
+
+
+# The commands
+
+
+async def test_the_commands_make_list_refresh_and_drop_a_report(reported: Reported) -> None:
+    env = environment(reported.settings(), COLUMNS="200")
+
+    async def ask(*words: str) -> list[Any]:
+        done = await asyncio.to_thread(CliRunner().invoke, cli, ["reports", *words], env=env)
+        assert done.exit_code == 0, done.output
+        return [json.loads(line) for line in done.stdout.splitlines() if "--json" in words]
+
+    await reported.note("acme", "a")
+    (made,) = await ask("create", "notes", "--table", "notes", "--columns", "id, body", "--json")
+    assert made["view"] == "tenancy_reports.notes"
+    assert (made["columns"], made["tenants"]) == (["id", "body"], 2)
+    assert await ask("list", "--json") == [made]
+    assert await ask("refresh", "notes", "--json") == []
+    assert await reported.bodies() == [("acme", "a")]
+    await ask("list")
+    assert await ask("drop", "notes", "--yes", "--json") == [{"dropped": "notes"}]
+    for words, code in (
+        (["drop", "notes", "--yes"], Exit.USAGE),
+        (["drop", "notes"], Exit.USAGE),
+        (["create", "x", "--table", "nothing"], Exit.USAGE),
+    ):
+        done = await asyncio.to_thread(CliRunner().invoke, cli, ["reports", *words], env=env)
+        assert done.exit_code == code

@@ -14,16 +14,18 @@ class Answer:
     body: bytes
 
 
-async def call(
+async def call(  # noqa: PLR0913 - by name
     app: Any,
     headers: Sequence[tuple[bytes, bytes]],
     path: str = "/",
     method: str = "GET",
     sent: list[Any] | None = None,
+    *,
+    body: bytes = b"",
 ) -> Answer:
-    """Send one request without a body; collect the whole answer, its messages in *sent*."""
+    """Send one request; collect the whole answer, its messages in *sent*."""
     sent = [] if sent is None else sent
-    bodies: list[dict[str, Any]] = [{"type": "http.request", "body": b"", "more_body": False}]
+    bodies: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
         if not bodies:
@@ -40,8 +42,8 @@ async def call(
     }  # fmt: skip
     await app(scope, receive, send)
     start = sent[0]
-    body = b"".join(message.get("body", b"") for message in sent[1:])
-    return Answer(start["status"], dict(start["headers"]), body)
+    answer = b"".join(message.get("body", b"") for message in sent[1:])
+    return Answer(start["status"], dict(start["headers"]), answer)
 
 
 @asynccontextmanager

@@ -81,7 +81,8 @@ ROWS = r'''
     INSERT INTO every_type (flag, small, real, double, exact, cash, bits, fixed, day, hour, ago,
             moment, raw, doc, old, page, uid, net, mac, box, path, words, asked, grid, many, days,
             holes, lsn, nul) VALUES
-        (true, -32768, 1e-38, 0.1 + 0.2, 12345678901234567890.12345678901234567890, '12.34',
+        (true, -32768, 1e-38, 0.1::float8 + 0.2::float8,
+         12345678901234567890.12345678901234567890, '12.34',
          B'101', 'pad', '-infinity', '23:59:59.5-12:30', '-1 year 2 mons -3 days 04:05:06.789',
          'infinity', '\x00ff5c5c0a', '{"a": [1.10, null, "\u00e9"]}', '{"a":1,  "a":2}',
          NULL, 'ffffffff-0000-0000-0000-00000000000a', '10.0.0.0/8',

@@ -219,8 +219,9 @@ def _rename(world: World, drawn: Draw, life: Life) -> Move:
 def _add_domain(world: World, drawn: Draw, life: Life) -> Move:
     def done(_: object) -> None:
         world.domains[drawn.domain] = life
-        life.domains.add(drawn.domain)
-        life.primary = life.primary or drawn.domain
+        if drawn.domain not in life.domains:
+            life.domains.add(drawn.domain)
+            life.primary = life.primary or drawn.domain
 
     taken = world.domains.get(drawn.domain, life) is not life
     return Move(
