@@ -335,7 +335,7 @@ async def test_who_waits_for_a_slug_takes_its_redirect_too(database: Database) -
         await one.rename("acme", "new")
         creating = asyncio.create_task(two.create("acme"))
         async with superuser(database.superuser_url) as conn:
-            while not await conn.fetchval(
+            while not await conn.fetchval(  # noqa: ASYNC110
                 "SELECT cardinality(pg_blocking_pids($1)) > 0", two.connection.get_server_pid()
             ):
                 await asyncio.sleep(0.01)
