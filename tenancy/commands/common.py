@@ -77,9 +77,14 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print *rows* for people; whole, where nobody looks but a pipe."""
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(click.unstyle(cell) for cell in row))
+        table.add_row(*(_printable(click.unstyle(cell)) for cell in row))
     width = None if sys.stdout.isatty() else _ENDLESS
     Console(width=width, markup=False, highlight=False, soft_wrap=width is not None).print(table)
+
+
+def _printable(text: str) -> str:
+    """Return *text* with what a terminal would obey written out: others have typed some of it."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def print_one(profile: Profile, *, as_json: bool) -> None:

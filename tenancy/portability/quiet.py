@@ -21,12 +21,17 @@ _WRITABLE = """
         pg_catalog.has_any_column_privilege($2, c.oid, 'INSERT, UPDATE')
         OR pg_catalog.has_table_privilege($2, c.oid, 'DELETE, TRUNCATE'))
 """
+# A function that runs as its owner writes whatever rights its caller has.
+_LENDS = """
+    SELECT count(*) > 0 FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = $1 AND p.prosecdef
+"""
 
 
 async def silenced(admin: Administrator, schema: SchemaRef) -> bool:
     """Wait for requests that write in *schema*, then take the right to from all that come after.
 
-    Whether none can write any more: not where they run as the tables' owner, or PUBLIC may.
+    Whether none can write any more: not where they run as the tables' owner, or PUBLIC may, or a
+    function of the schema's runs as that owner.
 
     Raises:
         MoveError: somebody who writes did not come to an end.
@@ -41,7 +46,7 @@ async def silenced(admin: Administrator, schema: SchemaRef) -> bool:
             "REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA "
             f"{quoted(schema.name)} FROM {quoted_login(name)}"
         )
-    return not await writable(admin, schema)
+    return not await writable(admin, schema) and not await conn.fetchval(_LENDS, schema.oid)
 
 
 async def writable(admin: Administrator, schema: SchemaRef) -> bool:

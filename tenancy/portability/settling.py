@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tenancy import identifiers
-from tenancy.errors import MigrationRefusedError, NotPortableError, SlugTakenError
+from tenancy.errors import InvalidSlugError, MigrationRefusedError, NotPortableError, SlugTakenError
 from tenancy.identifiers import quoted
 from tenancy.migrate import Files
 from tenancy.migrate.files.model import Migration
@@ -94,7 +94,7 @@ async def made(admin: Administrator, tenant: Registered, wish: Wish) -> SchemaRe
     created = await conn.fetchval("SELECT created_at FROM tenancy.tenants WHERE id = $1", new)
     await conn.execute(
         *(_BE, new, tenant.id if wish.same else new, wish.state, json.dumps(tenant.settings)),
-        *(tenant.created_at, tenant.former_slugs) if wish.same else (created, ()),
+        *(tenant.created_at, _former(tenant)) if wish.same else (created, ()),
     )
     if wish.domains and not wish.has_primary:
         await conn.execute(
@@ -106,6 +106,18 @@ async def made(admin: Administrator, tenant: Registered, wish: Wish) -> SchemaRe
     if schema is None:
         raise NotPortableError(f"the schema {name} is gone before it was filled")
     return schema
+
+
+def _former(tenant: Registered) -> tuple[str, ...]:
+    """Return the slugs that *tenant* had, without those that nobody can have: an archive's."""
+    return tuple(one for one in tenant.former_slugs if _is_slug(one))
+
+
+def _is_slug(text: str) -> bool:
+    try:
+        return identifiers.slug(text) == text
+    except InvalidSlugError:
+        return False
 
 
 async def recorded(admin: Administrator, schema: SchemaRef, portrait: Portrait) -> None:

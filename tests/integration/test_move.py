@@ -238,6 +238,29 @@ async def test_where_requests_run_as_the_owner_locks_keep_them_from_writing(
     await _run(there, "acme", NOTES)
 
 
+async def test_a_function_that_lends_its_owners_rights_cannot_write_either(
+    database: Database, other: Database, acme: provision.Profile
+) -> None:
+    settings, schema = database.settings(), acme.tenant.schema
+    async with provision.administrator(settings) as admin:
+        await admin.connection.execute(
+            f"CREATE FUNCTION {schema}.late() RETURNS void LANGUAGE sql SECURITY DEFINER "
+            f"AS 'INSERT INTO {schema}.notes (body) VALUES (''late'')'"
+        )
+    hooks = Hooks()
+
+    @hooks.before(Step.IMPORT)
+    async def write(event: Event) -> None:
+        assert event.slug == "acme"
+        async with superuser(database.superuser_url) as conn:
+            await conn.execute(f"SET lock_timeout = '50ms'; SET ROLE {schema}")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await conn.execute(f"SELECT {schema}.late()")
+
+    await portability.move(settings, "acme", other.settings(), hooks=hooks)
+    assert await _content(other, "acme") == await _content(database, "acme")
+
+
 @pytest.mark.usefixtures("acme")
 async def test_rights_given_during_the_move_end_it(database: Database, other: Database) -> None:
     hooks = Hooks()

@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import tarfile
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -199,6 +200,23 @@ def _edit(export: Path, name: str, more: str) -> None:
     (export / "manifest.json").write_text(json.dumps(manifest))
     digest = hashlib.sha256((export / "manifest.json").read_bytes()).hexdigest()
     (export / "SHA256SUMS").write_text(f"{digest}  manifest.json\n")
+
+
+async def test_an_edited_export_takes_no_address_that_no_tenant_can_have(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = database.settings()
+    await portability.export(settings, "acme", tmp_path / "acme")
+    path = tmp_path / "acme" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["portrait"]["tenant"]["former_slugs"] = ["www", "a.b", "", "Upper", "older"]
+    path.write_text(json.dumps(manifest))
+    _edit(tmp_path / "acme", "structure/before.sql", "")
+    async with provision.administrator(settings) as admin:
+        await admin.delete("acme", after=timedelta(0))
+        await admin.purge("acme")
+    imported = await portability.import_(settings, tmp_path / "acme")
+    assert imported.profile.former_slugs == ("older",)
 
 
 async def test_what_is_no_export_is_said_to_be_none(database: Database, tmp_path: Path) -> None:

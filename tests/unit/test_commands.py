@@ -148,3 +148,18 @@ def test_a_table_is_whole_where_a_pipe_reads_it() -> None:
     assert "a" * 60 in out
     assert "[b]x[/b]" + "y" * 200 in out
     assert json.dumps(out).count("\\n") == 2
+
+
+def test_a_table_has_nothing_that_a_terminal_obeys() -> None:
+    """A reason comes from whoever has a token, and is read on the operator's terminal."""
+
+    @click.command()
+    def show() -> None:
+        typed = "\x1b]52;c;bHM=\x1b\\ \x1b[2J \x9b2J \r\b\x07 \u202e d\u00e9j\u00e0 vu"
+        common.print_table(("why",), [(typed,), ("one\ntwo",)])
+
+    out = CliRunner().invoke(show).stdout
+    assert all(line.isprintable() for line in out.splitlines())
+    assert r"\x1b]52;c;bHM=\x1b\ " in out
+    assert r"one\ntwo" in out
+    assert "d\u00e9j\u00e0 vu" in out
