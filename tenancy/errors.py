@@ -649,8 +649,17 @@ class ReportTooLargeError(TenancyError):
     title = "The server has no room for this report."
 
 
+class ReportDependedOnError(TenancyError):
+    """Another view depends on the report as it is."""
+
+    code = "report_depended_on"
+    exit_code = 6
+    status = 409
+    title = "Another view depends on this report."
+
+
 class ReportInUseError(TenancyError):
-    """Somebody reads the report or changes its tables, or a view depends on it."""
+    """Somebody reads the report, or changes its tables."""
 
     code = "report_in_use"
     exit_code = 75

@@ -7,6 +7,8 @@ from tenancy.identifiers import quoted
 from tenancy.settings import Pooler, Settings
 from tenancy.tenant import Tenant
 
+IDLE_MILLISECONDS = 300_000
+
 
 @dataclass(frozen=True, slots=True)
 class Inside:
@@ -48,6 +50,8 @@ def inside(settings: Settings, tenant: Tenant, *, write: bool) -> Inside:
     path = ", ".join((quoted(tenant.schema), quoted(settings.shared_schema), "pg_temp"))
     options = {
         "default_transaction_read_only": "off" if write else "on",
+        # A transaction that is left open over lunch holds up migrations.
+        "idle_in_transaction_session_timeout": str(IDLE_MILLISECONDS),
         "search_path": path,
     }
     if settings.isolation.sets_role:

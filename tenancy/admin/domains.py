@@ -5,9 +5,10 @@ from typing import Any
 from quart import Blueprint
 from quart_schema import tag_blueprint, validate_request, validate_response
 
+from tenancy.admin.asked import NewDomain
 from tenancy.admin.gate import administrator
 from tenancy.admin.marks import needs
-from tenancy.admin.models import Domain, Domains, NewDomain, Tenant
+from tenancy.admin.models import Domain, Domains, Tenant
 from tenancy.provision.tokens import Scope
 
 blueprint = Blueprint("domains", __name__, url_prefix="/v1/tenants/<slug:slug>/domains")

@@ -7,9 +7,10 @@ from quart import Blueprint
 from quart_schema import tag, validate_querystring, validate_response
 
 from tenancy import migrate
+from tenancy.admin.asked import AuditQuery, MigrationsQuery, Page
 from tenancy.admin.gate import administrator, office
 from tenancy.admin.marks import needs
-from tenancy.admin.models import AuditQuery, Entries, Migrations, MigrationsQuery, Page
+from tenancy.admin.models import Entries, Migrations
 from tenancy.migrate.report import objects
 from tenancy.provision.audit import Entry, Wanted
 from tenancy.provision.tokens import Scope

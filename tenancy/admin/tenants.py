@@ -6,17 +6,10 @@ from typing import Any
 from quart import Blueprint, Response, request
 from quart_schema import tag_blueprint, validate_querystring, validate_request, validate_response
 
+from tenancy.admin.asked import Because, Change, Deletion, NewTenant, TenantQuery
 from tenancy.admin.gate import administrator, stock
 from tenancy.admin.marks import needs
-from tenancy.admin.models import (
-    Because,
-    Change,
-    Deletion,
-    NewTenant,
-    Tenant,
-    TenantQuery,
-    Tenants,
-)
+from tenancy.admin.models import Tenant, Tenants
 from tenancy.provision import Administrator, Profile
 from tenancy.provision.tokens import Scope
 

@@ -30,7 +30,7 @@ EVERY_SECONDS = 60.0
 @click.option("--once", is_flag=True, help="One round, as for cron; exit code 3 if a task fails.")
 @json_option
 def maintain(every_seconds: float, *, once: bool, as_json: bool) -> None:
-    """Do what falls due, again and again: purge deleted tenants whose date has come.
+    """Do what falls due, again and again: purges above all; the guide has the list.
 
     One such process is enough for a deployment; a second one does no harm. SIGTERM or Ctrl-C ends
     it at once: the next round goes on where it was.

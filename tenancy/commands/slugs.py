@@ -47,9 +47,7 @@ domain_argument = click.argument("name", shell_complete=domains)
 
 def _found(query: str, incomplete: str, *more: object) -> list[CompletionItem]:
     with suppress(Exception):
-        settings = deployment.settings()
-        if settings.database_url is not None:
-            return asyncio.run(_asked(settings, query, incomplete, MOST, *more))
+        return asyncio.run(_asked(deployment.settings(), query, incomplete, MOST, *more))
     return []
 
 

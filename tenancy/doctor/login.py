@@ -6,7 +6,7 @@ from tenancy.settings import Settings
 # Roles are the whole server's, and a login may serve several databases: a role that is named like
 # a tenant's, and has nothing in this one, is a tenant's of another.
 _ELSEWHERE = """
-    role_name ~ '^t_[a-z0-9_]+_[0-9a-f]{6}$'
+    role_name ~ '^t_[a-z0-9_]+_[0-9a-f]{6,12}$'
     AND NOT EXISTS (SELECT FROM pg_shdepend WHERE dbid = database AND refobjid = roleid)
 """
 MANY_ROLES = 5_000

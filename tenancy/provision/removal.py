@@ -142,6 +142,7 @@ class Removing(Looking):
             NotDeletedError, PurgeNotDueError: it is not deleted, or its date has not come.
             SchemaSharedError: something outside depends on its schema; nothing was dropped of it.
             SchemaInUseError: somebody uses its tables; names him.
+            ReportInUseError: somebody reads a report that it is in; names him.
             LockHeldError: its schema is being migrated or purged.
             DatabaseSetupError: the login lacks a right; says which to grant.
         """

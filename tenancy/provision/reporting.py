@@ -75,7 +75,8 @@ class Reporting(Looking):
 
         Raises:
             UnknownReportError: there is none.
-            ReportInUseError: somebody reads it, or another view depends on it.
+            ReportInUseError: somebody reads it.
+            ReportDependedOnError: another view depends on it.
         """
         async with self.step(Step.DROP_REPORT, "", detail={"report": name}):
             await views.drop(self._conn, await records.held(self._conn, name))
@@ -91,6 +92,7 @@ class Reporting(Looking):
         Raises:
             UnknownReportError: there is no such report.
             ReportTooLargeError, ReportInUseError: as `create_report`; those before it are done.
+            ReportDependedOnError: another view depends on columns that it would have no more.
         """
         chosen = tuple(names) or tuple(report.name for report in await self.reports())
         changed = [

@@ -94,17 +94,14 @@ def _names(members: Sequence[Member], chosen: Iterable[str] | None) -> list[str]
 
 
 def _shown(name: str, members: Sequence[Member], default: int) -> _Shown:
-    found = [member.columns.get(name) for member in members]
-    has = [column for column in found if column is not None]
+    has = [member.columns[name] for member in members if name in member.columns]
     exact, plain = {column.exact for column in has}, {column.type for column in has}
     if any(column.foreign for column in has) or len(plain) != 1:
         kind = _TEXT
     else:
         kind = exact.pop() if len(exact) == 1 else plain.pop()
-    collations = {column.collation for column in has} - {0}
-    if collations and (None in found or any(not column.collation for column in has)):
-        collations.add(default)
-    # Two that differ are none, and a view cannot have a column like that.
+    # The default gives way to another one. Two others are none, and no view has a column like that.
+    collations = {column.collation for column in has} - {0, default}
     return _Shown(name, kind, _DEFAULT if len(collations) > 1 else "")
 
 

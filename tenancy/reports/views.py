@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
-from tenancy.errors import InvalidReportError, ReportInUseError
+from tenancy.errors import InvalidReportError, ReportDependedOnError, ReportInUseError
 from tenancy.identifiers import REPORTS_SCHEMA
 from tenancy.reports import members, readers, records
 from tenancy.reports import text as texts
@@ -86,8 +86,8 @@ async def refresh(
     Raises:
         UnknownReportError: there is none.
         ReportTooLargeError: as `create`.
-        ReportInUseError: somebody reads it, or a table of it is being changed; or another view,
-            which depends on it, stands against its new columns.
+        ReportInUseError: somebody reads it, or a table of it is being changed.
+        ReportDependedOnError: another view depends on columns that it would have no more.
     """
     async with conn.transaction():
         await _soon(conn)
@@ -122,7 +122,7 @@ async def release(conn: asyncpg.Connection, schema: str) -> None:
     """Let no report read a table of *schema* any more; its tenant is on its way out.
 
     Raises:
-        ReportInUseError: as `refresh`.
+        ReportInUseError, ReportDependedOnError: as `refresh`.
     """
     found = await conn.fetch(_READING, schema, REPORTS_SCHEMA)
     for row in found:
@@ -135,7 +135,8 @@ async def drop(conn: asyncpg.Connection, report: Report) -> None:
     """Drop *report*, in the open transaction.
 
     Raises:
-        ReportInUseError: another view depends on it.
+        ReportInUseError: somebody reads it.
+        ReportDependedOnError: another view depends on it.
     """
     await _soon(conn)
     await _locked(conn, report, f"DROP VIEW IF EXISTS {report.view}")
@@ -188,9 +189,9 @@ async def _locked(conn: asyncpg.Connection, report: Report, sql: str) -> None:
             who = f"{row['application_name'] or 'a session'} reads it (server process {row['pid']})"
         raise ReportInUseError(f"the report {report.name!r} cannot be changed: {who}") from error
     except asyncpg.DependentObjectsStillExistError as error:
-        raise ReportInUseError(
-            f"the report {report.name!r} cannot be made again, for another view depends on columns "
-            "that it has no more: drop that one first"
+        raise ReportDependedOnError(
+            f"the report {report.name!r} is to go, or to have other columns, and another view "
+            "depends on it: drop that one first"
         ) from error
 
 

@@ -22,6 +22,7 @@ from support import careers
 from support.books import told
 from support.careers import Visitors, World
 from support.databases import SQL, Database, superuser
+from support.lives import logins
 from support.operators import Operators
 from support.processes import environment, hypercorn
 
@@ -47,7 +48,7 @@ async def test_all_agree_after_a_thousand_steps(
     async with superuser(database.superuser_url) as conn, _reader(conn) as reader:
         async with provision.administrator(settings) as admin:
             await admin.create_report("everything", "notes", reader=reader)
-        roles = await _names(conn, "SELECT rolname FROM pg_roles")
+        roles = await _names(conn, _ROLES, logins(database)[1])
         schemas = await _names(conn, _SCHEMAS)
         audit = await _audit(conn)
         async with hypercorn(*serving, env=env) as server:
@@ -68,7 +69,7 @@ async def test_all_agree_after_a_thousand_steps(
         assert await _registry(conn) == _expected(world)
         alive = {life.schema for life in world.slugs.values()}
         assert await _names(conn, _SCHEMAS) - schemas == alive
-        assert await _names(conn, "SELECT rolname FROM pg_roles") - roles == alive
+        assert await _names(conn, _ROLES, logins(database)[1]) - roles == alive
         for table in LEDGER:
             known = await _names(conn, f"SELECT schema_name FROM tenancy.{table}") - schemas
             assert known == alive if table in ("migrations", "checkpoints") else not known, table
@@ -89,7 +90,9 @@ async def test_all_agree_after_a_thousand_steps(
         assert not faults
         await operators.bury()
         assert await _names(conn, _SCHEMAS) == schemas
-        assert await _names(conn, "SELECT rolname FROM pg_roles") == roles
+        assert await _names(conn, _ROLES, logins(database)[1]) == roles
+        dead = [life.schema for life in world.ever]
+        assert not await conn.fetch("SELECT FROM pg_roles WHERE rolname = ANY ($1)", dead)
 
 
 async def _migrated(world: World, settings: Settings, operators: Operators) -> None:
@@ -105,6 +108,10 @@ async def _migrated(world: World, settings: Settings, operators: Operators) -> N
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'"
 
 
+_ROLES = (
+    "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid "
+    "JOIN pg_roles l ON l.oid = m.member WHERE l.rolname = $1"
+)
 _REPORTED = "SELECT body FROM tenancy_reports.everything WHERE tenant = $1"
 
 

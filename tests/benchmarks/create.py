@@ -32,16 +32,19 @@ CREATE TABLE table_{n:03} (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     parent bigint{parent}, name text NOT NULL, state text NOT NULL DEFAULT 'new',
     settings jsonb NOT NULL DEFAULT '{{}}', created_at timestamptz NOT NULL DEFAULT now());
-CREATE INDEX ON table_{n:03} (parent);
 """
+INDEXES = ("parent", "lower(name)", "created_at")
 
 
-def files(folder: Path, tables: int) -> None:
+def files(folder: Path, tables: int, indexes: int = 1) -> None:
     """Write a file for each table, every other one with a foreign key."""
     (folder / "tenant").mkdir(parents=True)
     for n in range(1, tables + 1):
         parent = f" REFERENCES table_{n - 1:03}" if n % 2 == 0 else ""
-        (folder / f"tenant/{n:04}_table.sql").write_text(FILE.format(n=n, parent=parent))
+        text = FILE.format(n=n, parent=parent) + "".join(
+            f"CREATE INDEX ON table_{n:03} ({of});\n" for of in INDEXES[:indexes]
+        )
+        (folder / f"tenant/{n:04}_table.sql").write_text(text)
 
 
 async def bare(conn: asyncpg.Connection, snapshot: Snapshot, name: str) -> None:
@@ -58,9 +61,9 @@ async def timed(work: Callable[[], Awaitable[object]]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-async def main(tables: int, rounds: int) -> None:
+async def main(tables: int, indexes: int, rounds: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="tenancy-benchmark-sql-"))
-    files(folder, tables)
+    files(folder, tables, indexes)
     with server() as url:
         logins = await make_logins(url)
         database = await make_database(url, logins)
@@ -78,7 +81,7 @@ async def main(tables: int, rounds: int) -> None:
             await admin.create("warm")
             for n in range(rounds):
                 await rounded(admin, conn, snapshot, found, n)
-        print(f"{tables} tables; ms, medians of {rounds} rounds, interleaved, and the p95")
+        print(f"{tables} tables of {indexes + 1} indexes; ms, medians of {rounds} rounds, and p95")
         for name, times in found.items():
             p95 = sorted(times)[int(0.95 * (len(times) - 1))]
             print(f"  {name:32} {statistics.median(times):8.1f} {p95:8.1f}")
@@ -116,6 +119,7 @@ async def rounded(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=int, default=30)
+    parser.add_argument("--indexes", type=int, default=1, help="of each, beside its key's; 0 to 3")
     parser.add_argument("--rounds", type=int, default=30)
     given = parser.parse_args()
-    asyncio.run(main(given.tables, given.rounds))
+    asyncio.run(main(given.tables, given.indexes, given.rounds))

@@ -104,14 +104,14 @@ async def test_no_tenants_host_reaches_it(database: Database) -> None:
 
 
 async def test_too_many_requests_are_told_when_to_come_back(database: Database) -> None:
-    async with panel(database.settings(admin_requests_per_second=0.5)) as client:
+    async with panel(database.settings(admin_requests_per_second=0.1)) as client:
         statuses = [(await client("GET", "/v1/tenants")).status for _ in range(10)]
         assert 429 in statuses
-        assert statuses.index(429) >= 2
+        assert statuses[0] == 200
         answer = await client("GET", "/v1/tenants")
         if answer.status == 429:
             assert answer.code == "too_many_requests"
-            assert 1 <= int(answer.headers["retry-after"]) <= 5
+            assert 1 <= int(answer.headers["retry-after"]) <= 10
         async with provision.administrator(database.settings()) as admin:
             _, other = await admin.create_token("other", [Scope.READ])
         assert (await Panel(client.app, other, "10.9.9.9")("GET", "/v1/tenants")).status == 200

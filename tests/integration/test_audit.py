@@ -34,6 +34,8 @@ SLOW_COMMIT = f"""
     INSERT INTO slow VALUES (1);
 """
 WAITING = "SELECT pid FROM pg_locks WHERE objid = $1 AND locktype = 'advisory' AND NOT granted"
+# Another connection has asked what has become of it, and was told that nobody knows yet.
+ASKING = "SELECT true FROM pg_stat_activity WHERE state = 'idle' AND query ~ 'pg_xact_status'"
 
 
 @asynccontextmanager
@@ -70,6 +72,8 @@ async def _limit_of_acme(database: Database) -> int | None:
 async def test_a_connection_lost_after_the_commit_has_undone_nothing(database: Database) -> None:
     async with _held_at_commit(database) as (admin, task, root):
         admin.connection.terminate()
+        while not await root.fetchval(ASKING):  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.01)
         await root.execute(f"SELECT pg_advisory_unlock({LOCK})")
         assert (await task).tenant.limits.max_connections == 3
     assert [entry.outcome for entry in await _entries(database)] == [Outcome.DONE]
@@ -168,6 +172,7 @@ async def test_a_history_follows_the_tenant_and_not_its_slug(database: Database)
     async with provision.administrator(database.settings()) as admin:
         await admin.limit("acme", CHANGES)
         await admin.connection.execute("UPDATE tenancy.tenants SET slug = 'ajax' WHERE slug='acme'")
+        assert [entry.slug for entry in await admin.history("ajax")] == ["acme", "acme"]
         await admin.limit("ajax", CHANGES)
         assert [entry.slug for entry in await admin.history("acme")] == ["ajax", "acme", "acme"]
         await admin.create("acme")

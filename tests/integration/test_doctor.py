@@ -273,8 +273,16 @@ async def test_what_is_broken_is_found_and_cured_as_printed(clinic: Clinic, id_:
     assert id_ not in wrong(await clinic.findings(**broken.settings))
 
 
-async def test_an_audit_without_its_trigger_is_found_and_cured(clinic: Clinic) -> None:
-    await clinic.break_by("DROP TRIGGER refuse_change ON tenancy.audit")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TRIGGER refuse_change ON tenancy.audit",
+        "ALTER TABLE tenancy.audit DISABLE TRIGGER refuse_change",
+        "ALTER TABLE tenancy.audit ENABLE TRIGGER refuse_change",
+    ],
+)
+async def test_an_audit_without_its_trigger_is_found_and_cured(clinic: Clinic, sql: str) -> None:
+    await clinic.break_by(sql)
     found = wrong(await clinic.findings())
     assert set(found) == {"audit_changeable"}
     await clinic.cure(found["audit_changeable"], clinic.database.settings())

@@ -136,6 +136,8 @@ async def test_a_purge_leaves_nothing_and_takes_nothing_else(
         await admin.purge("initech", early=True)
         with pytest.raises(UnknownTenantError):
             await admin.show("initech")
+        role = "SELECT true FROM pg_roles WHERE rolname = $1"
+        assert not await admin.connection.fetchval(role, made.tenant.schema)
     assert await lives.traces(database) == before
     assert (await _audited(database))[-2:] == [("purge", "begun", None), ("purge", "done", None)]
 

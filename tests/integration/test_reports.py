@@ -19,6 +19,7 @@ from tenancy import doctor, migrate, provision
 from tenancy.commands.tree import cli
 from tenancy.errors import (
     InvalidReportError,
+    ReportDependedOnError,
     ReportExistsError,
     ReportInUseError,
     ReportTooLargeError,
@@ -165,6 +166,12 @@ async def test_whoever_a_request_can_be_is_no_reader(reported: Reported) -> None
         for wrong in (app, schema, "nobody_at_all", "PUBLIC", f"{reported.reader}_g"):
             with pytest.raises(InvalidReportError, match=wrong):
                 await _create(reported, reader=wrong)
+        async with superuser(reported.database.admin_url) as conn:
+            await conn.execute(f"REVOKE {schema} FROM {app}")  # no way to the reader any more
+        with pytest.raises(InvalidReportError, match="a tenant's role"):
+            await _create(reported, reader=f"{reported.reader}_g")
+        async with provision.administrator(reported.settings()) as admin:
+            await admin.grant()
         await _create(reported)
         assert await _found(reported) == set()
         await reported.run(f"GRANT SELECT ON tenancy_reports.notes TO {reported.reader}_g")
@@ -259,13 +266,14 @@ async def test_tables_that_differ_are_shown_as_far_as_they_go(reported: Reported
     await reported.run(
         f"""
         CREATE TYPE {acme}.mood AS ENUM ('glad'); CREATE TYPE {globex}.mood AS ENUM ('sad');
-        CREATE TABLE {acme}."Odd" (id int, size varchar(5), amount int, "Mixed Case" text,
+        CREATE TABLE {acme}."Odd" (id int, size varchar(5), amount int,
+                                   "Mixed Case" text COLLATE "POSIX", lonely {acme}.mood,
                                    state {acme}.mood, only_here text COLLATE "C", word text);
         CREATE TABLE {globex}."Odd" (id int, gone int, size varchar(9), amount text,
                                      "Mixed Case" text COLLATE "C", state {globex}.mood,
                                      word varchar);
         ALTER TABLE {globex}."Odd" DROP COLUMN gone;
-        INSERT INTO {acme}."Odd" VALUES (1, 'a', 7, 'x', 'glad', 'o', 'w');
+        INSERT INTO {acme}."Odd" VALUES (1, 'a', 7, 'x', 'glad', 'glad', 'o', 'w');
         INSERT INTO {globex}."Odd" VALUES (1, 'g', 'seven', 'y', 'sad', 'v');
         ALTER TABLE {acme}."Odd" OWNER TO {reported.owner};
         ALTER TABLE {globex}."Odd" OWNER TO
@@ -275,10 +283,14 @@ async def test_tables_that_differ_are_shown_as_far_as_they_go(reported: Reported
     async with provision.administrator(reported.settings()) as admin:
         await admin.create_report("odd", "Odd")
         await admin.create_report("few", "Odd", columns=["Mixed Case", "only_here"])
-    columns = 'id, size, amount, "Mixed Case", state::text, only_here, word'
+    columns = 'id, size, amount, "Mixed Case", state, only_here, word'
     assert await reported.read(f"SELECT {columns} FROM tenancy_reports.odd ORDER BY tenant") == [
         (1, "a", "7", "x", "glad", "o", "w"),
         (1, "g", "seven", "y", "sad", None, "v"),
+    ]
+    kinds = "SELECT pg_typeof(lonely)::text, pg_typeof(size)::text, pg_typeof(amount)::text"
+    assert await reported.read(f"{kinds} FROM tenancy_reports.odd LIMIT 1") == [
+        ("text", "character varying", "text")
     ]
     few = await reported.read("SELECT * FROM tenancy_reports.few ORDER BY tenant")
     assert [row[2:] for row in few] == [("x", "o"), ("y", None)]
@@ -469,8 +481,10 @@ async def test_a_view_upon_a_report_lives_through_migrations(
     (files / "tenant" / "0003_drop.sql").write_text("ALTER TABLE notes DROP COLUMN tag;\n")
     await _up(reported.settings(sql_dir=files))
     async with provision.administrator(reported.settings()) as admin:
-        with pytest.raises(ReportInUseError, match="depends"):
+        with pytest.raises(ReportDependedOnError, match="depends"):
             await admin.refresh_reports()
+        with pytest.raises(ReportDependedOnError, match="depends"):
+            await admin.drop_report("notes")
     async with superuser(reported.database.admin_url) as conn:
         await conn.execute("DROP VIEW tenancy_reports.upon")
     assert await _refresh(reported) == ["notes"]

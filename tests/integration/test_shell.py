@@ -61,7 +61,9 @@ async def test_psql_is_inside_the_tenants_scope_and_on_record(
     assert role == schema
     assert role.startswith("t_acme_")
     assert readonly == "on"
-    begun, ended = await _audit(database)
+    timeout = "SHOW idle_in_transaction_session_timeout"
+    assert (await shell("acme", "--", "-AtX", "-c", timeout)).out == "5min\n"
+    begun, ended, *_ = await _audit(database)
     assert (begun["slug"], begun["outcome"], begun["reason"]) == ("acme", "begun", "ticket 4711")
     assert (ended["outcome"], ended["actor"]) == ("done", begun["actor"])
     detail = json.loads(ended["detail"])

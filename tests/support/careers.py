@@ -55,6 +55,7 @@ class World:
     Attributes:
         port: of the served application.
         slugs, domains: who has which now.
+        ever: all tenants that there have been.
         former: slugs that redirect, and whose they were.
         audit: rows that there must be, by step and outcome.
         loose: how many more there may be, of steps whose connection was lost.
@@ -64,6 +65,7 @@ class World:
     port: int
     slugs: dict[str, Life] = field(default_factory=dict)
     domains: dict[str, Life] = field(default_factory=dict)
+    ever: list[Life] = field(default_factory=list)
     former: dict[str, Life] = field(default_factory=dict)
     audit: Counter[tuple[str, str]] = field(default_factory=Counter)
     loose: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -60,6 +60,15 @@ class Database:
         if self.pooled and overrides.get("database_url") != self.superuser_url:
             values["pooler"] = Pooler.TRANSACTION
         return Settings(**{**values, **overrides})  # type: ignore[arg-type]
+
+
+# Roles of tenants, which nothing in any database depends on.
+_ORPHANS = """
+    SELECT rolname::text AS name FROM pg_roles AS r
+    WHERE rolname ~ '^t_[a-z0-9_]+$' AND NOT EXISTS (
+        SELECT FROM pg_shdepend AS d
+        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.dbid <> 0)
+"""
 
 
 @asynccontextmanager
@@ -123,5 +132,9 @@ async def raise_walls(database: Database) -> None:
 
 
 async def drop_database(url: str, database: Database) -> None:
+    """Drop it, and the tenants' roles that were of no other: a server's databases share them."""
     async with superuser(url) as conn:
         await conn.execute(f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
+        for row in await conn.fetch(_ORPHANS):
+            with suppress(asyncpg.PostgresError):  # somebody else has found it too
+                await conn.execute(f'DROP ROLE IF EXISTS "{row["name"]}"')

@@ -1,6 +1,7 @@
 """What a database says of its tenants, and a schema with a bit of everything."""
 
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -50,9 +51,11 @@ _TRACES = """
     UNION ALL SELECT 'domain', name FROM tenancy.domains
     UNION ALL SELECT 'schema', nspname FROM pg_namespace WHERE nspname !~ '^pg_'
     UNION ALL SELECT 'role', rolname FROM pg_roles
-        WHERE rolname IN (SELECT schema_name FROM tenancy.tenants) OR rolname LIKE $1
-    UNION ALL SELECT 'membership', r.rolname || ' of ' || m.member::regrole::text
-        FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname LIKE $1
+        WHERE rolname IN (SELECT schema_name FROM tenancy.tenants)
+    UNION ALL SELECT 'membership', r.rolname || ' of ' || l.rolname
+        FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+        JOIN pg_roles l ON l.oid = m.member
+        WHERE r.rolname LIKE $1 AND l.rolname = ANY ($2)
     UNION ALL SELECT 'ledger', table_name || ' ' || schema_name FROM (
         SELECT 'migrations' AS table_name, schema_name FROM tenancy.migrations
         UNION ALL SELECT 'checkpoints', schema_name FROM tenancy.checkpoints
@@ -70,11 +73,20 @@ _TRACES = """
 """
 
 
+def logins(database: Database) -> tuple[str, str]:
+    """Return the logins of *database*, which are this test run's own."""
+    of_owner, of_requests = urlsplit(database.admin_url), urlsplit(database.app_url)
+    return of_owner.username or "", of_requests.username or ""
+
+
 async def traces(database: Database, slug: str = "initech") -> list[tuple[str, ...]]:
-    """Tenants, domains, ledger, everything in schemas, and the roles of those called *slug*."""
+    """Tenants, domains, ledger, everything in schemas, and the roles of those called *slug*.
+
+    Of the latter those that this database's logins are members of: the server may have others.
+    """
     like = f"t\\_{slug.replace('-', '_')}\\_%" if slug else "t\\_%"
     async with superuser(database.superuser_url) as conn:
-        return [tuple(row) for row in await conn.fetch(_TRACES, like)]
+        return [tuple(row) for row in await conn.fetch(_TRACES, like, list(logins(database)))]
 
 
 async def furnish(admin: Administrator, schema: str, sql: str = EVERYTHING) -> None:

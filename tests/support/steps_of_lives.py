@@ -113,6 +113,7 @@ def _create(world: World, drawn: Draw, life: Life | None) -> Move:
         tenant = profile.tenant
         made = Life(str(tenant.id), tenant.schema, drawn.slug, domains=set(domains))
         made.primary = domains[0] if domains else None
+        world.ever.append(made)
         world.slugs[drawn.slug] = made
         world.domains.update(dict.fromkeys(domains, made))
         world.former.pop(drawn.slug, None)

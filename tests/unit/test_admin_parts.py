@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tenancy.admin import rates
-from tenancy.admin.models import Change
+from tenancy.admin.asked import Change
 from tenancy.admin.rates import BURST_SECONDS, MAX_NAMES, Rates
 
 steps = st.lists(st.floats(min_value=0, max_value=3), min_size=1, max_size=200)
