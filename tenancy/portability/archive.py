@@ -29,6 +29,7 @@ OBJECTS = "structure/objects.json"
 RIGHTS = "structure/rights.sql"
 STRUCTURE = {Section.BEFORE: "structure/before.sql", Section.AFTER: "structure/after.sql"}
 CHUNK_BYTES = 1_000_000
+SHARE = 2  # of the free disk that one that is unpacked may fill: one in so many
 
 _NAMES = re.compile(
     r"manifest\.json|SHA256SUMS|structure/(before\.sql|after\.sql|rights\.sql|objects\.json)|rows/\d{4,}\.copy"
@@ -125,11 +126,17 @@ async def opened(path: Path) -> AsyncIterator[Archive]:
 
 
 def _unpacked(path: Path, to: Path) -> None:
+    room = shutil.disk_usage(to).free // SHARE
     try:
         with tarfile.open(path, "r:gz") as tar:
             for member in tar:
                 if not member.isfile() or not _NAMES.fullmatch(member.name):
                     raise ArchiveError(f"{path} is no exported tenant: it holds {member.name!r}")
+                room -= member.size
+                if room < 0:  # a few kilobytes can be packed of terabytes
+                    raise ArchiveError(
+                        f"{path} has no room in {to.parent}, unpacked: set TMPDIR, or unpack it"
+                    )
                 file = to / member.name
                 file.parent.mkdir(mode=0o700, exist_ok=True)
                 stream = tar.extractfile(member)

@@ -3,8 +3,10 @@
 import asyncio
 import hashlib
 import json
+import shutil
 import subprocess
 import tarfile
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -232,6 +234,22 @@ async def test_what_is_no_export_is_said_to_be_none(database: Database, tmp_path
         with pytest.raises(ArchiveError, match=name):
             await portability.import_(settings, tmp_path / name)
     assert not list(tmp_path.parent.rglob("escaped.py"))
+
+
+async def test_an_export_that_would_fill_the_disk_is_not_unpacked(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb, temporary = tmp_path / "bomb.tar.gz", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    free = shutil.disk_usage(temporary).free
+    with tarfile.open(bomb, "w:gz") as tar:
+        member = tarfile.TarInfo("rows/0001.copy")
+        member.size = free  # and nothing of it is there: it is to be refused before it is read
+        tar.fileobj.write(member.tobuf())
+    with pytest.raises(ArchiveError, match="no room in"):
+        await portability.import_(database.settings(), bomb)
+    assert not list(temporary.iterdir())
 
 
 async def test_nothing_is_overwritten_and_nothing_left_half(
