@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from support import poolers
 from support.databases import (
     Database,
@@ -27,6 +29,13 @@ from support.servers import server
 
 from tenancy import Isolation, Tenancy, migrate, provision
 from tenancy.pool import pooler
+
+
+# No test is about time: this machine may be anybody's.
+hypothesis_settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
