@@ -30,7 +30,6 @@ from support.servers import server
 from tenancy import Isolation, Tenancy, migrate, provision
 from tenancy.pool import pooler
 
-
 # No test is about time: this machine may be anybody's.
 hypothesis_settings.register_profile(
     "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
