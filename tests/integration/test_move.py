@@ -276,6 +276,25 @@ async def test_rights_given_during_the_move_end_it(database: Database, other: Da
     assert (await _show(database, "acme")).tenant.state is State.ACTIVE
 
 
+@pytest.mark.usefixtures("acme")
+async def test_a_tenant_renamed_during_its_move_is_what_it_was(
+    database: Database, other: Database
+) -> None:
+    hooks = Hooks()
+
+    @hooks.before(Step.IMPORT)
+    async def rename(event: Event) -> None:
+        async with provision.administrator(database.settings()) as admin:
+            await admin.rename(event.slug, "new")
+            await admin.create(event.slug)
+
+    with pytest.raises(MoveError, match="nothing was moved"):
+        await portability.move(database.settings(), "acme", other.settings(), hooks=hooks)
+    for slug in ("new", "acme"):
+        assert (await _show(database, slug)).tenant.state is State.ACTIVE
+        await _run(database.settings(), slug, NOTES)
+
+
 # What ends it
 
 
