@@ -172,7 +172,13 @@ async def _poured(  # noqa: PLR0913 - the parts of one whole
 
     async def close() -> None:
         async with here.connection.transaction():
-            event.profile = await moves.close(here, event.slug, image.schema, journey)
+            profile = event.profile = await moves.close(here, event.slug, image.schema, journey)
+            was = image.portrait.tenant
+            if (profile.domains, profile.former_slugs) != (was.domains, was.former_slugs):
+                raise MoveError(
+                    f"the domains or slugs of {event.slug} were changed during the move: nothing "
+                    "was moved; run it again"
+                )
             if silent and await quiet.writable(here, image.schema):
                 raise MoveError(
                     f"requests of {event.slug} were given the right to write during the move, as "
