@@ -36,6 +36,8 @@ from tenancy.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+_SLUG = "SELECT slug FROM tenancy.tenants WHERE id = $1"
+
 
 async def move(  # noqa: PLR0913 - what, and on whose behalf, by name
     settings: Settings,
@@ -95,9 +97,7 @@ async def _arrived(
         return None
     if not await is_there(there, profile.tenant.id):
         return None
-    slug = await there.connection.fetchval(
-        "SELECT slug FROM tenancy.tenants WHERE id = $1", profile.tenant.id
-    )
+    slug = await there.connection.fetchval(_SLUG, profile.tenant.id)
     return Imported(await there.show(slug), 0, 0, 0)
 
 
@@ -151,7 +151,7 @@ async def _copied(here: Administrator, there: Administrator, event: Event, place
     except BaseException as error:
         if stage.may_undo(error):
             if stage.journey is not None:
-                await asyncio.shield(asyncio.create_task(_undone(here, event.slug)))
+                await asyncio.shield(asyncio.create_task(_undone(here, stage.journey)))
             raise
         raise MoveError(
             f"it is not known whether {event.slug} has come to the other database; until that is "
@@ -172,7 +172,13 @@ async def _poured(  # noqa: PLR0913 - the parts of one whole
 
     async def close() -> None:
         async with here.connection.transaction():
-            event.profile = await moves.close(here, event.slug, image.schema, journey)
+            profile = event.profile = await moves.close(here, event.slug, image.schema, journey)
+            was = image.portrait.tenant
+            if (profile.domains, profile.former_slugs) != (was.domains, was.former_slugs):
+                raise MoveError(
+                    f"the domains or slugs of {event.slug} were changed during the move: nothing "
+                    "was moved; run it again"
+                )
             if silent and await quiet.writable(here, image.schema):
                 raise MoveError(
                     f"requests of {event.slug} were given the right to write during the move, as "
@@ -209,17 +215,18 @@ def _wish(portrait: Portrait, journey: Journey) -> Wish:
     )
 
 
-async def _undone(here: Administrator, slug: str) -> None:
+async def _undone(here: Administrator, journey: Journey) -> None:
     """Let the tenant be what it was, on a connection of its own: the other may be in any state."""
     try:
         async with (
             administrator(here.settings, actor=here.actor, hooks=here.hooks) as admin,
             admin.connection.transaction(),
         ):
+            slug = await admin.connection.fetchval(_SLUG, journey.tenant_id)  # it may be renamed
             await moves.give_up(admin, slug)
     except Exception as error:  # noqa: BLE001 - what ended the move matters more
         _log.error(
-            "%s is left as it is during a move (%s): run the move again, or give it up with "
+            "tenant %s is left as it is during a move (%s): run the move again, or give it up with "
             "--abandon",
-            *(slug, type(error).__name__),
+            *(journey.tenant_id, type(error).__name__),
         )

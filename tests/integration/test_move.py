@@ -276,6 +276,43 @@ async def test_rights_given_during_the_move_end_it(database: Database, other: Da
     assert (await _show(database, "acme")).tenant.state is State.ACTIVE
 
 
+@pytest.mark.usefixtures("acme")
+async def test_a_tenant_renamed_during_its_move_is_what_it_was(
+    database: Database, other: Database
+) -> None:
+    hooks = Hooks()
+
+    @hooks.before(Step.IMPORT)
+    async def rename(event: Event) -> None:
+        async with provision.administrator(database.settings()) as admin:
+            await admin.rename(event.slug, "new")
+            await admin.create(event.slug)
+
+    with pytest.raises(MoveError, match="nothing was moved"):
+        await portability.move(database.settings(), "acme", other.settings(), hooks=hooks)
+    for slug in ("new", "acme"):
+        assert (await _show(database, slug)).tenant.state is State.ACTIVE
+        await _run(database.settings(), slug, NOTES)
+
+
+@pytest.mark.usefixtures("acme")
+async def test_a_domain_added_during_the_move_does_not_stay_behind(
+    database: Database, other: Database
+) -> None:
+    hooks = Hooks()
+
+    @hooks.before(Step.IMPORT)
+    async def add(event: Event) -> None:
+        async with provision.administrator(database.settings()) as admin:
+            await admin.add_domain(event.slug, "late.acme.example", verified=True)
+
+    with pytest.raises(MoveError, match="were changed during the move"):
+        await portability.move(database.settings(), "acme", other.settings(), hooks=hooks)
+    assert (await _show(database, "acme")).tenant.state is State.ACTIVE
+    await portability.move(database.settings(), "acme", other.settings())
+    assert "late.acme.example" in (await _show(other, "acme")).domains
+
+
 # What ends it
 
 

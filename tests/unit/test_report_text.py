@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenancy.migrate.files.folder import load_all
@@ -71,6 +71,7 @@ def test_a_column_has_one_type_and_one_collation(
             assert all("::text" in value or value.split(" ")[0] == name for value in values)
 
 
+@settings(deadline=None)  # of a loaded machine
 @given(st.integers(1, 4000))
 def test_the_union_is_low(count: int) -> None:
     text = view("v", _members([{"a": TYPES[0]}] * count), None, 100)
