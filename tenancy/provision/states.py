@@ -16,6 +16,8 @@ TRANSITIONS: dict[Step, tuple[State, tuple[State, ...]]] = {
     Step.RESUME: (State.ACTIVE, _SERVED),
 }
 
+_CLOSED = "SELECT closed_at IS NOT NULL FROM tenancy.moves WHERE tenant_id = $1"
+
 
 class States(Looking):
     """A tenant's state; every process that serves it knows some milliseconds after the COMMIT."""
@@ -43,7 +45,7 @@ class States(Looking):
             reason: for the audit.
 
         Raises:
-            UnknownTenantError, StateConflictError: as `suspend`.
+            UnknownTenantError, StateConflictError: as `suspend`; or it was moved away.
         """
         return await self._to(Step.READ_ONLY, slug, reason)
 
@@ -55,7 +57,7 @@ class States(Looking):
             reason: for the audit.
 
         Raises:
-            UnknownTenantError, StateConflictError: as `suspend`.
+            UnknownTenantError, StateConflictError: as `suspend`; or it was moved away.
         """
         return await self._to(Step.RESUME, slug, reason)
 
@@ -72,6 +74,11 @@ class States(Looking):
                     f"tenant {slug!r} is {state}, and {step.replace('_', ' ')} is for those that "
                     f"are {', '.join(sources)}"
                 )
+            elif to is not State.SUSPENDED and await self._has_left(event.profile):
+                raise StateConflictError(
+                    f"tenant {slug!r} has been moved to another database, and what is here is "
+                    "older: `tenants move --abandon` once it is there no more"
+                )
             else:
                 await self._conn.execute(
                     "UPDATE tenancy.tenants SET state = $2, updated_at = now() WHERE id = $1",
@@ -80,3 +87,7 @@ class States(Looking):
                 )
                 event.profile = await self.held(slug)
         return event.profile
+
+    async def _has_left(self, profile: Profile) -> bool:
+        """Whether another database has the tenant: served here too, it would be two."""
+        return bool(await self._conn.fetchval(_CLOSED, profile.tenant.id))
