@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+from tenancy.portability import packing
 from tenancy.portability.exporting import Exported, export
 from tenancy.provision import Administrator, administrator
 from tenancy.provision.removal import WAIT_SECONDS
@@ -35,6 +36,7 @@ async def delete(
         TenancyError: as `Administrator.delete` and `export`.
     """
     async with administrator(settings) as admin:
+        await packing.refuse_unfit(to)  # a slip in a path takes no tenant out of service
         was_deleted = (await admin.show(slug)).tenant.state is State.DELETING
         await admin.delete(slug, after=after, reason=reason)
         try:
