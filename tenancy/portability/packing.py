@@ -96,6 +96,17 @@ def _writing(to: Path) -> Iterator[None]:
         raise ArchiveError(f"{to} cannot be written: {error.strerror}") from error
 
 
+async def refuse_unfit(to: Path) -> None:
+    """Pass if `written` could begin at *to*, and leave nothing there.
+
+    Raises:
+        ArchiveError: as `written`.
+    """
+    with _writing(to):
+        place = await asyncio.to_thread(_begun, to)
+        await asyncio.to_thread(place.rmdir)
+
+
 def _refuse_present(to: Path) -> None:
     if to.exists() or to.is_symlink():  # an empty directory would be replaced in silence
         raise ArchiveError(f"{to} is there already: name another place, or remove it")

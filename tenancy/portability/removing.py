@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+from tenancy.portability import packing
 from tenancy.portability.exporting import Exported, export
 from tenancy.provision import Administrator, administrator
 from tenancy.provision.removal import WAIT_SECONDS
@@ -38,6 +39,7 @@ async def delete(
         TenancyError: as `Administrator.delete` and `export`.
     """
     async with administrator(settings) as admin:
+        await packing.refuse_unfit(to)  # a slip in a path takes no tenant out of service
         was_deleted = (await admin.show(slug)).tenant.state is State.DELETING
         grace = timedelta(days=settings.deletion_grace_days) if after is None else after
         soon = timedelta(0) <= grace < EXPORTED_WITHIN

@@ -60,6 +60,8 @@ async def test_the_hooks_of_the_guide_are_called(
             await admin.create("initech")
             await admin.show("initech")  # a notification comes with the next answer
             assert heard == ["create initech"]
+            with pytest.raises(StepRefusedError, match="'test-2' looks like a test"):
+                await admin.rename("initech", "test-2")
     finally:
         sys.modules.pop("guide_hooks", None)
     assert json.loads(capsys.readouterr().err) == {

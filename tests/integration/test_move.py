@@ -116,6 +116,10 @@ async def test_a_tenant_moves(database: Database, other: Database, acme: provisi
     await _is_moved(database, other, acme)
     again = await portability.move(database.settings(), "acme", other.settings())
     assert again.profile.tenant.id == acme.tenant.id
+    async with provision.administrator(database.settings()) as admin:
+        for serve in (admin.resume, admin.make_read_only):  # it would be served by both
+            with pytest.raises(StateConflictError, match="moves to another database, or has"):
+                await serve("acme")
     async with superuser(database.superuser_url) as conn:
         rows = await conn.fetch(
             "SELECT outcome FROM tenancy.audit WHERE action = 'move' ORDER BY id LIMIT 2"

@@ -13,7 +13,13 @@ from support.processes import environment
 
 from tenancy import portability, provision
 from tenancy.commands.tree import cli
-from tenancy.errors import ArchiveError, NotPortableError, PurgeNotDueError, SchemaInUseError
+from tenancy.errors import (
+    ArchiveError,
+    DatabaseSetupError,
+    NotPortableError,
+    PurgeNotDueError,
+    SchemaInUseError,
+)
 from tenancy.portability import removing
 from tenancy.provision import maintenance
 from tenancy.tenant import State
@@ -63,12 +69,28 @@ async def test_what_was_written_before_the_deletion_is_in_the_archive(
 async def test_a_tenant_whose_export_fails_is_not_deleted(
     database: Database, tmp_path: Path
 ) -> None:
+    schema = await _initech(database)
+    async with superuser(database.superuser_url) as conn:
+        await conn.execute(
+            f"ALTER TABLE {schema}.notes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+        )
+    with pytest.raises(DatabaseSetupError):
+        await portability.delete(database.settings(), "initech", tmp_path / "initech")
+    async with provision.administrator(database.settings()) as admin:
+        assert (await admin.show("initech")).tenant.state is State.ACTIVE
+
+
+@pytest.mark.parametrize("place", ["taken", "missing/initech"])
+async def test_a_wrong_path_takes_no_tenant_out_of_service(
+    database: Database, tmp_path: Path, place: str
+) -> None:
     await _initech(database)
     (tmp_path / "taken").mkdir()
     with pytest.raises(ArchiveError):
-        await portability.delete(database.settings(), "initech", tmp_path / "taken")
-    async with provision.administrator(database.settings()) as admin:
-        assert (await admin.show("initech")).tenant.state is State.ACTIVE
+        await portability.delete(database.settings(), "initech", tmp_path / place)
+    assert [one.name for one in tmp_path.iterdir()] == ["taken"]
+    async with superuser(database.superuser_url) as conn:
+        assert not await conn.fetchval("SELECT count(*) FROM tenancy.audit WHERE action = 'delete'")
 
 
 @pytest.mark.parametrize("by_settings", [False, True])
