@@ -105,3 +105,16 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     return type(error).__name__
+
+
+@contextmanager
+def reading_catalog() -> Iterator[None]:
+    """Raise DatabaseSetupError where the block misses a table of the catalog."""
+    try:
+        yield
+    except asyncpg.UndefinedTableError as error:
+        if 'relation "tenancy.' not in reason(error):
+            raise
+        raise DatabaseSetupError(
+            "the catalog is not there yet, or is too old: run `python -m tenancy.migrate`"
+        ) from error

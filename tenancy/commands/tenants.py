@@ -21,7 +21,7 @@ PAGE = 500
 
 @click.group()
 def tenants() -> None:
-    """Make tenants, and look at them."""
+    """A tenant's life: make, change, take along and delete tenants, and look at them."""
 
 
 @tenants.command()

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from tenancy import faults
 from tenancy.errors import DatabaseSetupError
 from tenancy.pool.connect import connect
 from tenancy.provision.actor import Actor
@@ -42,14 +43,15 @@ async def administrator(
     Raises:
         SettingsError: TENANCY_HOOKS names none.
         DatabaseUnavailableError: the server does not answer.
-        DatabaseSetupError: it refuses a login.
+        DatabaseSetupError: it refuses a login, or has no catalog that the block could read.
     """
     if hooks is None:
         hooks = load_hooks(settings.hooks)
     conn = await connect(settings, as_admin=True)
     try:
         login = await login_of_requests(settings, conn)
-        yield Administrator(conn, settings, login, actor=actor, hooks=hooks)
+        with faults.reading_catalog():
+            yield Administrator(conn, settings, login, actor=actor, hooks=hooks)
     finally:
         await conn.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from tenancy.errors import DatabaseUnavailableError, PoolExhaustedError
-from tenancy.faults import LOST, LOST_BEFORE_COMMIT
+from tenancy.faults import LOST, LOST_BEFORE_COMMIT, reading_catalog
 from tenancy.pool.connect import connect
 from tenancy.provision.actor import Actor
 from tenancy.provision.administrator import Administrator, login_of_requests
@@ -58,7 +58,7 @@ class Office:
             PoolExhaustedError: none became free within the time a request waits for one.
             DatabaseUnavailableError: the server does not answer, or the connection was lost before
                 a step was done.
-            DatabaseSetupError: it refuses a login.
+            DatabaseSetupError: it refuses a login, or has no catalog that could be read.
         """
         async with self.turn(), self._connection() as conn:
             if self._login is None:
@@ -110,7 +110,8 @@ class Office:
         conn, opened_at = await self._taken()
         self._lent += 1
         try:
-            yield conn
+            with reading_catalog():
+                yield conn
         except LOST as error:
             if isinstance(error, OSError) and not conn.is_closed():
                 raise  # a hook's own

@@ -38,7 +38,8 @@ async def refuse_unfit(conn: asyncpg.Connection, reader: str, login: str) -> Non
     row = await conn.fetchrow(_WITHIN_REACH, reader, login)
     if row is None:
         raise InvalidReportError(
-            f"there is no role {reader!r}: as a superuser run CREATE ROLE, or name another reader"
+            f"there is no role {reader!r}: as a superuser run CREATE ROLE "
+            f"{quoted_login(reader)} LOGIN, or name another reader"
         )
     if row["of_login"] or row["of_tenant"]:
         who = "the login of requests" if row["of_login"] else "a tenant's role"

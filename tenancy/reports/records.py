@@ -73,7 +73,9 @@ async def held(conn: asyncpg.Connection, name: str) -> Report:
     """
     row = await conn.fetchrow(f"{_REPORT} WHERE name = $1 FOR UPDATE", name)
     if row is None:
-        raise UnknownReportError(f"there is no report {name!r}: see `python -m tenancy reports`")
+        raise UnknownReportError(
+            f"there is no report {name!r}: `python -m tenancy reports list` shows them"
+        )
     return _report(row)
 
 

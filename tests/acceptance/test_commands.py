@@ -210,6 +210,17 @@ async def test_a_database_that_is_away_is_exit_code_4(database: Database) -> Non
     assert "secret" not in done.err
 
 
+@pytest.mark.parametrize(
+    "words", [("tenants", "list"), ("audit",), ("tokens", "list"), ("tenants", "suspend", "acme")]
+)
+async def test_a_database_without_a_catalog_is_exit_code_4(
+    empty_database: Database, words: tuple[str, ...]
+) -> None:
+    done = await tenancy(empty_database, *words)
+    assert done.code == Exit.ENVIRONMENT
+    assert "run `python -m tenancy.migrate`" in done.err
+
+
 async def test_hooks_that_cannot_be_loaded_are_exit_code_2(database: Database) -> None:
     done = await tenancy(database, "tenants", "list", TENANCY_HOOKS="nowhere:hooks")
     assert done.code == Exit.USAGE

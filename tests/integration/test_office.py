@@ -5,7 +5,12 @@ import asyncio
 import pytest
 from support.databases import Database, superuser
 
-from tenancy.errors import DatabaseUnavailableError, PoolExhaustedError, SettingsError
+from tenancy.errors import (
+    DatabaseSetupError,
+    DatabaseUnavailableError,
+    PoolExhaustedError,
+    SettingsError,
+)
 from tenancy.provision import Actor
 from tenancy.provision.audit import Wanted
 from tenancy.provision.office import Office
@@ -74,6 +79,14 @@ async def test_a_connection_in_an_unknown_state_is_not_lent_again(database: Data
                 await admin.limit("acme", {"max_connections": 3})
     async with office.administrator(ANNA) as admin:
         assert (await admin.show("acme")).tenant.limits.max_connections is None
+    await office.close()
+
+
+async def test_a_database_without_a_catalog_says_what_to_run(empty_database: Database) -> None:
+    office = Office(empty_database.settings())
+    with pytest.raises(DatabaseSetupError, match=r"run `python -m tenancy\.migrate`"):
+        async with office.administrator(ANNA) as admin:
+            await admin.tokens()
     await office.close()
 
 
