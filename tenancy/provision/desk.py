@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 
-from tenancy.errors import PreconditionFailedError, UnknownTenantError
+from tenancy.errors import PreconditionFailedError
 from tenancy.faults import LOST
 from tenancy.provision import audit, profiles
 from tenancy.provision.actor import Actor
@@ -141,7 +141,7 @@ class Desk:
         if not await self._conn.fetchval(
             "SELECT true FROM tenancy.tenants WHERE slug = $1 FOR UPDATE", slug
         ):
-            raise UnknownTenantError(f"no tenant has the slug {slug!r}")
+            raise await profiles.unknown(self._conn, slug)
         profile = await profiles.find(self._conn, slug)
         expected, self._expected = self._expected, None
         if expected is not None and profile.etag not in expected:

@@ -92,8 +92,17 @@ async def find(conn: asyncpg.Connection, slug: str) -> Profile:
     """
     rows = await _read(conn, "WHERE t.slug = $1 GROUP BY t.id, c.version", slug)
     if not rows:
-        raise UnknownTenantError(f"no tenant has the slug {slug!r}")
+        raise await unknown(conn, slug)
     return rows[0]
+
+
+async def unknown(conn: asyncpg.Connection, slug: str) -> UnknownTenantError:
+    """Return the error of a *slug* that no tenant has, with the one that had it, if one did."""
+    now = await conn.fetchval(
+        "SELECT slug FROM tenancy.tenants WHERE former_slugs @> ARRAY[$1::text]", slug
+    )
+    called = f": the tenant that had it is called {now!r} now" if now else ""
+    return UnknownTenantError(f"no tenant has the slug {slug!r}{called}")
 
 
 async def every(conn: asyncpg.Connection) -> tuple[Profile, ...]:

@@ -76,6 +76,7 @@ class States(Looking):
                 raise StateConflictError(
                     f"tenant {slug!r} is {state}, and {step.replace('_', ' ')} is for those that "
                     f"are {', '.join(sources)}"
+                    + (": `tenants restore` it first" if state is State.DELETING else "")
                 )
             else:
                 await self._refuse_moved(event.profile, to)

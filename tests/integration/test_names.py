@@ -364,3 +364,13 @@ async def test_an_older_catalog_is_told_to_be_migrated(database: Database) -> No
     with pytest.raises(Exception, match=r"tenancy\.migrate"):
         async with Tenancy(settings=database.settings(registry_listen=False)):
             pass
+
+
+async def test_who_asks_for_a_former_slug_is_told_the_new_one(database: Database) -> None:
+    async with provision.administrator(database.settings()) as admin:
+        await admin.rename("acme", "acme-corp")
+        for asked in (admin.show("acme"), admin.suspend("acme")):
+            with pytest.raises(UnknownTenantError, match="is called 'acme-corp' now"):
+                await asked
+        with pytest.raises(UnknownTenantError, match=r"the slug 'nobody'$"):
+            await admin.show("nobody")
