@@ -10,8 +10,8 @@ from tenancy.access import psql, python
 from tenancy.access.session import inside
 from tenancy.commands.common import with_settings
 from tenancy.commands.slugs import slug_argument
-from tenancy.portability.lasting import begun
 from tenancy.provision import Step
+from tenancy.provision.lasting import begun
 from tenancy.settings import Settings
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from tenancy.portability import likeness, packing
 from tenancy.portability.archive import OBJECTS, RIGHTS, STRUCTURE
 from tenancy.portability.image import Image
-from tenancy.portability.lasting import begun
 from tenancy.portability.living import living
 from tenancy.portability.manifest import File, Manifest, Table
 from tenancy.portability.packing import Folder, Writer
 from tenancy.provision import Actor, Hooks, Profile, Step, administrator
+from tenancy.provision.lasting import begun
 from tenancy.settings import Settings
 from tenancy.tenant import State
 

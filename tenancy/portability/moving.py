@@ -14,7 +14,6 @@ from tenancy.errors import MoveError
 from tenancy.migrate.upgrade.session import is_lost
 from tenancy.portability import moves, quiet
 from tenancy.portability.importing import Imported, become
-from tenancy.portability.lasting import begun
 from tenancy.portability.living import Living, seen
 from tenancy.portability.manifest import Portrait
 from tenancy.portability.moves import Journey
@@ -32,6 +31,7 @@ from tenancy.provision import (
     Step,
     administrator,
 )
+from tenancy.provision.lasting import begun
 from tenancy.settings import Settings
 
 _log = logging.getLogger(__name__)

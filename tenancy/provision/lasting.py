@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from tenancy.provision import Administrator, Event, Moment, Step, audit
+from tenancy.provision import audit
+from tenancy.provision.administrator import Administrator
 from tenancy.provision.audit import Outcome
+from tenancy.provision.hooks import Event, Moment, Step
 
 
 @asynccontextmanager
